@@ -1,0 +1,152 @@
+"""The labelled images on disk: one folder for each dataset, content stored under its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from core.errors import NotFound
+from core.settings import settings
+from core.storage import Json, checked_id, read_json, write_json
+
+COLUMNS = ("name", "label", "part", "sha256", "width", "height", "bytes", "format", "remarks")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images and where they lie.
+
+    table: one row an image, sorted by name: `name` (as in the archive, unique), `label` (class
+    name), `part` (train, val, test where the user chose it, else empty), `sha256` of the content,
+    `width`, `height`, `bytes`, `format`, `remarks`. Columns are text but for the three sizes.
+    classes: the class names, sorted; class number k is `classes[k]`.
+    """
+
+    id: str
+    name: str
+    revision: int
+    digest: str
+    created: str
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    skipped: tuple[Json, ...]
+    folder: Path
+
+    @property
+    def labels(self) -> pd.Series[int]:
+        """Class number of each image: N int64 in [0, C)."""
+        numbers = {label: number for number, label in enumerate(self.classes)}
+        return self.table["label"].map(numbers).astype("int64")
+
+    def path_of(self, sha256: str) -> Path:
+        """The file with an image's bytes."""
+        return self.folder / "images" / sha256[:2] / sha256
+
+
+def digest_of(table: pd.DataFrame) -> str:
+    """One hash of all names, labels, parts and contents: equal data, equal digest."""
+    rows = table[["name", "label", "part", "sha256"]].sort_values("name")
+    text = json.dumps(rows.to_numpy().tolist(), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write(
+    folder: Path, dataset_id: str, name: str, created: str, rows: list[Json], skipped: list[Json]
+) -> None:
+    """Write the index of a dataset whose images already lie in `folder/images`."""
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("name", ignore_index=True)
+    table.to_parquet(folder / "images.parquet", index=False)
+    write_json(
+        folder / "dataset.json",
+        {
+            "id": dataset_id,
+            "name": name,
+            "revision": 1,
+            "digest": digest_of(table),
+            "created": created,
+            "classes": sorted(table["label"].unique()),
+            "images": len(table),
+            "skipped": skipped,
+        },
+    )
+
+
+def load(dataset_id: str) -> Dataset:
+    """The dataset with this id.
+
+    Raises: NotFound.
+    """
+    folder = settings().datasets / checked_id(dataset_id)
+    if not (folder / "dataset.json").exists():
+        raise NotFound(
+            f"There is no dataset {dataset_id}.", "`python -m core datasets` lists all of them."
+        )
+    return _load(folder)
+
+
+@lru_cache(maxsize=16)
+def _load(folder: Path) -> Dataset:
+    """A dataset never changes once it is written, so that one reading serves everybody."""
+    facts = read_json(folder / "dataset.json")
+    return Dataset(
+        id=facts["id"],
+        name=facts["name"],
+        revision=facts["revision"],
+        digest=facts["digest"],
+        created=facts["created"],
+        classes=tuple(facts["classes"]),
+        table=pd.read_parquet(folder / "images.parquet"),
+        skipped=tuple(facts["skipped"]),
+        folder=folder,
+    )
+
+
+def summaries() -> list[Json]:
+    """Id, name, digest, creation time, classes and number of images of all datasets, newest first."""
+    found = [
+        {key: value for key, value in read_json(path).items() if key != "skipped"}
+        for path in settings().datasets.glob("[!.]*/dataset.json")
+    ]
+    return sorted(found, key=lambda facts: str(facts["created"]), reverse=True)
+
+
+def find(text: str) -> Dataset | None:
+    """The dataset with this id, or the newest one with this name."""
+    for facts in summaries():
+        if text in (facts["id"], facts["name"]):
+            return load(facts["id"])
+    return None
+
+
+def with_digest(digest: str, but_not: str) -> Dataset | None:
+    """The dataset with this content, but for the one with the id `but_not`."""
+    others = (facts for facts in summaries() if facts["id"] != but_not)
+    match = next((facts for facts in others if facts["digest"] == digest), None)
+    return load(match["id"]) if match else None
+
+
+def delete(dataset_id: str) -> None:
+    """Remove a dataset and its images; runs keep their figures."""
+    shutil.rmtree(load(dataset_id).folder, ignore_errors=True)
+    _load.cache_clear()
+
+
+def page(dataset: Dataset, labels: Sequence[str], offset: int, limit: int) -> Json:
+    """Some images, by position, of the given classes (all, if none is given), for a grid."""
+    table = dataset.table
+    chosen = table[table["label"].isin(list(labels))] if labels else table
+    rows = chosen.sort_values(["label", "name"], kind="stable").iloc[offset : offset + limit]
+    return {
+        "total": len(chosen),
+        "items": [
+            {"sha256": sha, "title": label, "name": name}
+            for sha, label, name in zip(rows["sha256"], rows["label"], rows["name"], strict=True)
+        ],
+    }

@@ -1,0 +1,200 @@
+"""From the bytes of a file to an RGB picture: the one decoder that every part of Headstart uses.
+
+An image file is somebody else's program for our decoder, so everything is judged from the header
+before a pixel is touched, and only formats on an allow-list are tried.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from core.errors import ImageRefused
+from core.settings import settings
+
+ENDINGS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+}
+FORMATS = tuple(ENDINGS)
+# Endings that say "I am meant as an image", so that one we cannot read is listed, not passed over.
+IMAGE_ENDINGS = frozenset(e for endings in ENDINGS.values() for e in endings) | frozenset(
+    (".heic", ".heif", ".tga", ".psd", ".svg", ".ico", ".jp2", ".ppm", ".pgm", ".eps", ".raw")
+)
+# A progressive JPEG of some kilobytes may ask for thousands of passes over the picture.
+MOST_SCANS = 100
+# Beyond this the short side would be blown up into a picture of many megapixels.
+LONGEST_TO_SHORTEST = 4
+SMALLEST_SIDE = 8
+ODD_ASPECT = 50
+# A JPEG with a second picture inside (stereo cameras, some phones) opens as MPO.
+MULTI_JPEG = "MPO"
+# What Pillow warns of is either judged here or shown to the user in our own words.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, RuntimeError,
+    MemoryError, OverflowError, ZeroDivisionError, AttributeError,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is worth knowing about an image file that can be read."""
+
+    format: str
+    width: int
+    height: int
+    remarks: tuple[str, ...]
+
+
+def refused(why: str) -> ImageRefused:
+    """The refusal of one file, for the given reason."""
+    return ImageRefused(
+        f"The file cannot be used as an image: {why}.",
+        "Open it in an image program and save it as JPEG or PNG.",
+    )
+
+
+def opened(content: bytes) -> Image.Image:
+    """The image, its header judged and nothing decoded yet.
+
+    Raises: ImageRefused for no image, a format off the list, or one beyond the limits.
+    """
+    if not content:
+        raise refused("it is empty")
+    limits = settings()
+    if len(content) > limits.max_file_bytes:
+        raise refused(f"it has {len(content):,} bytes and the limit is {limits.max_file_bytes:,}")
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise refused(f"it is none of {', '.join(FORMATS)}, whatever its name says") from None
+    except DECODER_ERRORS as error:
+        raise refused(f"its header is broken ({error})") from error
+    width, height = image.size
+    if width * height > limits.max_pixels or max(width, height) > max(limits.max_side, 60_000):
+        raise refused(
+            f"it has {width:,} × {height:,} pixels and the limit is {limits.max_pixels:,}"
+        )
+    if width < 1 or height < 1:
+        raise refused("it has no pixels")
+    if format_of(image) == "JPEG" and content.count(b"\xff\xda") > MOST_SCANS:
+        raise refused(f"it asks for more than {MOST_SCANS} passes of the decoder")
+    return image
+
+
+def decode(content: bytes, short_side: int | None = None) -> Image.Image:
+    """The picture as RGB, turned as its EXIF says; the first frame of several.
+
+    With `short_side` a large JPEG is decoded at a fraction of its size (libjpeg's scaled
+    decoding), no smaller than asked for; the exact size is `scaled`'s work.
+    Transparent parts become white. 16-bit and float pixels are brought to 0–255 by `to_8_bit`.
+    Raises: ImageRefused for what cannot be decoded to its end.
+    """
+    image = opened(content)
+    try:
+        if short_side is not None:
+            shrink = max(1.0, min(image.size) / short_side)
+            image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
+    except DECODER_ERRORS as error:
+        raise refused(f"it is damaged ({error})") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as RGB, with nothing clipped to black or white on the way."""
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(to_8_bit(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_8_bit(pixels: np.ndarray) -> np.ndarray:
+    """Gray pixels of any range as uint8: H×W.
+
+    Whole numbers are divided by the range of the fewest bits that hold them (a 12-bit camera
+    fills 0–4095 of its 16 bits); floats up to 1 are taken as shares of full brightness.
+    """
+    values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
+    values = np.maximum(values, 0.0)
+    top = float(values.max(initial=0.0))
+    if np.issubdtype(pixels.dtype, np.floating):
+        full = 1.0 if top <= 1.0 else max(255.0, top)
+    else:
+        full = float(2 ** max(8, int(top).bit_length()) - 1)
+    return np.asarray(np.round(values * (255.0 / full)), dtype=np.uint8)
+
+
+def scaled(content: bytes, short_side: int, resample: Image.Resampling = BICUBIC) -> Image.Image:
+    """The picture as RGB with its shorter side `short_side` pixels long, its shape kept.
+
+    Where the longer side would be over four times that, the longer side is made four times
+    that instead. This is the first half of the preprocessing; `augment.fitted` is the second.
+    """
+    image = decode(content, short_side)
+    width, height = image.size
+    factor = min(
+        short_side / min(width, height), LONGEST_TO_SHORTEST * short_side / max(width, height)
+    )
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return image if size == image.size else image.resize(size, resample)
+
+
+def examine(content: bytes, name: str) -> Facts:
+    """Decode a file once, to know that it can be, and say what is odd about it.
+
+    Raises: ImageRefused with the reason.
+    """
+    image = opened(content)
+    width, height = image.size
+    decode(content, 256)
+    return Facts(format_of(image), width, height, tuple(remarks(image, name)))
+
+
+def format_of(image: Image.Image) -> str:
+    """The format on the allow-list that an image is in."""
+    return "JPEG" if image.format in (MULTI_JPEG, None) else image.format
+
+
+def remarks(image: Image.Image, name: str) -> list[str]:
+    """What its owner should know about a file that was taken all the same."""
+    found = []
+    if PurePosixPath(name).suffix.lower() not in ENDINGS[format_of(image)]:
+        found.append(f"its content is {format_of(image)}, its name says otherwise")
+    if getattr(image, "is_animated", False) and image.format != MULTI_JPEG:
+        found.append("it has several frames; the first is used")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        found.append("its pixels have more than 8 bits; they were rescaled")
+    if min(image.size) < SMALLEST_SIDE:
+        found.append(f"it is under {SMALLEST_SIDE} pixels wide or high")
+    if max(image.size) > ODD_ASPECT * min(image.size):
+        found.append(f"it is over {ODD_ASPECT} times as long as wide")
+    return found
+
+
+def as_jpeg(image: Image.Image, longest: int, quality: int = 85) -> bytes:
+    """A picture for a browser: fresh JPEG bytes without any of the file's own data (no GPS)."""
+    image = image.copy()
+    image.thumbnail((longest, longest), BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

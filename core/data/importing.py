@@ -1,0 +1,223 @@
+"""Taking images in: archive -> names -> classes -> each file checked once -> a dataset, or nothing.
+
+Data flow: `archive.opened` lists members; `layout.place` gives each a class; this module reads the
+members in order, and threads hash, decode and store them; the folder appears when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.data import archive, dataset, images, layout
+from core.data.dataset import Dataset
+from core.data.layout import Placed
+from core.errors import DatasetRefused, HeadstartError, MachineRefused
+from core.settings import settings
+from core.storage import Json, free_bytes, new_id, whole_folder
+
+# Members read ahead of the threads: enough to keep them busy, few enough to keep memory flat.
+READ_AHEAD_PER_THREAD = 4
+LARGEST_TABLE = 50_000_000
+EMPTY = "The file is empty."
+
+
+@dataclass(frozen=True)
+class Imported:
+    """How far an import has come; the last one carries the dataset."""
+
+    done: int
+    total: int
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    file: str
+    why: str
+
+
+def import_images(path: Path, name: str = "") -> Iterator[Imported]:
+    """Import a zip, tar or folder; yields how far it is, last the dataset.
+
+    The same images imported again give the dataset that is already there. To abandon the
+    generator is to cancel the import; nothing stays behind.
+    Raises: ArchiveRefused, DatasetRefused, MachineRefused; then nothing was written.
+    """
+    dataset_id = new_id()
+    with archive.opened(path) as source:
+        members, skipped = sorted_out(source)
+        need_room(sum(member.size for member, _ in members))
+        with whole_folder(settings().datasets / dataset_id) as folder:
+            rows: list[Json] = []
+            for outcome in stored(source, members, folder):
+                if isinstance(outcome, Skipped):
+                    skipped.append(outcome)
+                else:
+                    rows.append(outcome)
+                yield Imported(len(rows) + len(skipped), len(members))
+            judge(rows, skipped)
+            created = datetime.now(UTC).isoformat(timespec="milliseconds")
+            facts = [asdict(one) for one in skipped]
+            dataset.write(folder, dataset_id, name or title_of(path), created, rows, facts)
+    yield Imported(len(members), len(members), first_of_its_kind(dataset.load(dataset_id)))
+
+
+def import_all(path: Path, name: str = "") -> Dataset:
+    """Import without looking at the progress."""
+    *_, last = import_images(path, name)
+    if last.dataset is None:
+        raise RuntimeError("an import that ends has a dataset")
+    return last.dataset
+
+
+def title_of(path: Path) -> str:
+    """A file's name without its endings: photos.tar.gz is called photos."""
+    name = path.resolve().name
+    return name if path.is_dir() else name.removesuffix(path.suffix).removesuffix(".tar")
+
+
+def first_of_its_kind(new: Dataset) -> Dataset:
+    """The dataset that had the same content before, the new copy removed; else the new one."""
+    former = dataset.with_digest(new.digest, but_not=new.id)
+    if former is None or former.skipped != new.skipped:
+        return new
+    dataset.delete(new.id)
+    return former
+
+
+def need_room(size: int) -> None:
+    """Refuse before writing what the disk cannot hold."""
+    folder = settings().datasets
+    if size + settings().min_free_bytes > free_bytes(folder):
+        raise MachineRefused(
+            f"The images need {size / 1e9:.1f} GB and the disk of {folder} cannot spare that.",
+            "Free some space, or set HEADSTART_HOME to a larger disk.",
+        )
+
+
+def sorted_out(
+    source: archive.Source,
+) -> tuple[list[tuple[archive.Member, Placed]], list[Skipped]]:
+    """The members that are images of a class, with their class; and what is left out, with why."""
+    members = distinct([m for m in source.members if not layout.is_junk(m.name)])
+    pictures = [m for m in members if layout.is_image_name(m.name)]
+    tables = {
+        m.name: text_of(source.read(m))
+        for m in members
+        if m.name.lower().endswith((".csv", ".tsv")) and m.size <= LARGEST_TABLE
+    }
+    placed = {one.name: one for one in layout.place([m.name for m in pictures], tables)}
+    skipped = [
+        Skipped(m.name, reason_to_skip(m))
+        for m in members
+        if m.name not in placed and m.name not in tables
+    ]
+    skipped += [Skipped(m.name, EMPTY) for m in pictures if m.name in placed and not m.size]
+    pairs = [(m, placed[m.name]) for m in pictures if m.name in placed and m.size]
+    return pairs, skipped
+
+
+def distinct(members: Sequence[archive.Member]) -> list[archive.Member]:
+    """Members under names of their own: the second photo of a name gets (2) behind it."""
+    seen: Counter[str] = Counter()
+    result = []
+    for member in members:
+        seen[member.name] += 1
+        stem, dot, ending = member.name.rpartition(".")
+        again = f" ({seen[member.name]})" if seen[member.name] > 1 else ""
+        name = f"{stem}{again}{dot}{ending}" if stem else f"{member.name}{again}"
+        result.append(archive.Member(name, member.size, member.handle))
+    return result
+
+
+def reason_to_skip(member: archive.Member) -> str:
+    """Why a file is no labelled image."""
+    if layout.is_image_name(member.name):
+        return "It has no class: it lies in no class folder, or in no row of the table."
+    return "It is no image."
+
+
+def text_of(content: bytes) -> str:
+    """A table's text: UTF-8 if it is that, else as old Windows programs write it."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def stored(
+    source: archive.Source, members: Sequence[tuple[archive.Member, Placed]], folder: Path
+) -> Iterator[Json | Skipped]:
+    """Each image checked and stored, in order: its row, or why it was skipped.
+
+    One thread reads the archive from front to back; the others hash, decode and write.
+    """
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[Json | Skipped]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for member, placed in members:
+                try:
+                    content = source.read(member)
+                except HeadstartError as error:
+                    yield Skipped(member.name, error.what)
+                    continue
+                waiting.append(pool.submit(store, content, placed, folder))
+                if len(waiting) >= threads * READ_AHEAD_PER_THREAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def store(content: bytes, placed: Placed, folder: Path) -> Json | Skipped:
+    """Check one image and write it under its hash; its row in the index, or why it was skipped."""
+    try:
+        facts = images.examine(content, placed.name)
+    except HeadstartError as error:
+        return Skipped(placed.name, error.what)
+    digest = hashlib.sha256(content).hexdigest()
+    path = folder / "images" / digest[:2] / digest
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_bytes(content)
+    return {
+        "name": placed.name,
+        "label": placed.label,
+        "part": placed.part or "",
+        "sha256": digest,
+        "width": facts.width,
+        "height": facts.height,
+        "bytes": len(content),
+        "format": facts.format,
+        "remarks": "; ".join(facts.remarks),
+    }
+
+
+def judge(rows: Sequence[Json], skipped: Sequence[Skipped]) -> None:
+    """Refuse what nothing can be learned from, saying what was wrong with the files."""
+    classes = {row["label"] for row in rows}
+    example = f" For example {skipped[0].file[:80]}: {skipped[0].why}" if skipped else ""
+    if not rows:
+        raise DatasetRefused(f"None of the images can be read.{example}", layout.EXPECTED)
+    if len(classes) < 2:
+        raise DatasetRefused(
+            f"Only one class has images that can be read ({next(iter(classes))[:80]}).{example}",
+            layout.EXPECTED,
+        )
+    if len(classes) > settings().max_classes:
+        raise DatasetRefused(
+            f"There are {len(classes):,} classes and the limit is {settings().max_classes:,}.",
+            "If each photo lies in a folder of its own, sort them by class first.",
+        )

@@ -1,0 +1,1 @@
+"""What a classifier is worth: scores, metrics, charts and explanations."""

@@ -1,0 +1,1 @@
+"""Backbones, their weights, the heads on top of them and the finished classifier."""

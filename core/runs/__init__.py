@@ -1,0 +1,1 @@
+"""Runs on disk, the queue they wait in, and the processes that work on them."""

@@ -1,0 +1,1 @@
+"""Using a classifier: one image, many images, over HTTP."""
