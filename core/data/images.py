@@ -33,8 +33,6 @@ IMAGE_ENDINGS = frozenset(e for endings in ENDINGS.values() for e in endings) | 
 )
 # A progressive JPEG of some kilobytes may ask for thousands of passes over the picture.
 MOST_SCANS = 100
-# Beyond this the short side would be blown up into a picture of many megapixels.
-LONGEST_TO_SHORTEST = 4
 SMALLEST_SIDE = 8
 ODD_ASPECT = 50
 # A JPEG with a second picture inside (stereo cameras, some phones) opens as MPO.
@@ -42,7 +40,6 @@ MULTI_JPEG = "MPO"
 # What Pillow warns of is either judged here or shown to the user in our own words.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, RuntimeError,
     MemoryError, OverflowError, ZeroDivisionError, AttributeError,
@@ -100,7 +97,7 @@ def decode(content: bytes, short_side: int | None = None) -> Image.Image:
     """The picture as RGB, turned as its EXIF says; the first frame of several.
 
     With `short_side` a large JPEG is decoded at a fraction of its size (libjpeg's scaled
-    decoding), no smaller than asked for; the exact size is `scaled`'s work.
+    decoding), no smaller than asked for; the exact size is `augment.picture`'s work.
     Transparent parts become white. 16-bit and float pixels are brought to 0–255 by `to_8_bit`.
     Raises: ImageRefused for what cannot be decoded to its end.
     """
@@ -144,21 +141,6 @@ def to_8_bit(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(np.round(values * (255.0 / full)), dtype=np.uint8)
 
 
-def scaled(content: bytes, short_side: int, resample: Image.Resampling = BICUBIC) -> Image.Image:
-    """The picture as RGB with its shorter side `short_side` pixels long, its shape kept.
-
-    Where the longer side would be over four times that, the longer side is made four times
-    that instead. This is the first half of the preprocessing; `augment.fitted` is the second.
-    """
-    image = decode(content, short_side)
-    width, height = image.size
-    factor = min(
-        short_side / min(width, height), LONGEST_TO_SHORTEST * short_side / max(width, height)
-    )
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return image if size == image.size else image.resize(size, resample)
-
-
 def examine(content: bytes, name: str) -> Facts:
     """Decode a file once, to know that it can be, and say what is odd about it.
 
@@ -194,7 +176,7 @@ def remarks(image: Image.Image, name: str) -> list[str]:
 def as_jpeg(image: Image.Image, longest: int, quality: int = 85) -> bytes:
     """A picture for a browser: fresh JPEG bytes without any of the file's own data (no GPS)."""
     image = image.copy()
-    image.thumbnail((longest, longest), BICUBIC)
+    image.thumbnail((longest, longest))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -1,0 +1,191 @@
+"""From a decoded picture to what the network sees, with and without random changes.
+
+Pictures are uint8 tensors, 3×H×W, 0–255, all the way; `normalized` makes floats of a whole batch
+on the device. `AUGMENTATIONS` is the table that the recipe, the page and this transform share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from core.data.images import decode
+from core.recipe import Augmentation
+
+# What letterbox bars and turned corners are filled with: mid gray, as far from all classes as any.
+FILL = 127
+# Beyond this the short side would be blown up into a picture of many megapixels.
+LONGEST_TO_SHORTEST = 4
+ASPECT_RANGE = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a file becomes the network's input; training, validation and serving share it.
+
+    size: side of the square, pixels. short_side: the picture's shorter side before it is fitted.
+    mean, std: of the pretraining data, for values in 0–1. interpolation: bicubic, bilinear, nearest.
+    """
+
+    size: int
+    fit: str
+    short_side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """As JSON kept it."""
+        lists = {key: tuple(values[key]) for key in ("mean", "std")}
+        return cls(**{**values, **lists})
+
+
+def picture(content: bytes, preprocessing: Preprocessing) -> Tensor:
+    """A file's bytes as uint8 3×H×W, the shorter side `short_side` long, the shape kept.
+
+    Where the longer side would be over four times that, the longer side is made four times that
+    instead. Raises: ImageRefused.
+    """
+    image = decode(content, preprocessing.short_side)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    short, long = min(image.size), max(image.size)
+    factor = preprocessing.short_side / short
+    factor = min(factor, LONGEST_TO_SHORTEST * preprocessing.short_side / long)
+    size = [max(1, round(image.height * factor)), max(1, round(image.width * factor))]
+    return F.resize(pixels, size, InterpolationMode(preprocessing.interpolation), antialias=True)
+
+
+def fitted(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The square that validation and serving show the network: uint8 3×S×S."""
+    return FITS[preprocessing.fit](pixels, preprocessing)
+
+
+def middle(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The middle square of a picture, its margin cut off."""
+    shortest = min(pixels.shape[-2:])
+    if shortest != preprocessing.short_side:  # Only pictures of extreme shape.
+        pixels = F.resize(pixels, [preprocessing.short_side], antialias=True)
+    return F.center_crop(pixels, [preprocessing.size, preprocessing.size])
+
+
+def squashed(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The whole picture, its shape distorted to a square."""
+    return F.resize(pixels, [preprocessing.size, preprocessing.size], antialias=True)
+
+
+def letterboxed(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The whole picture in its own shape, with gray bars."""
+    size = preprocessing.size
+    height, width = pixels.shape[-2:]
+    factor = size / max(height, width)
+    inner = [max(1, round(height * factor)), max(1, round(width * factor))]
+    top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
+    padding = [left, top, size - inner[1] - left, size - inner[0] - top]
+    return F.pad(F.resize(pixels, inner, antialias=True), padding, fill=FILL)
+
+
+FITS: dict[str, Callable[[Tensor, Preprocessing], Tensor]] = {
+    "crop": middle,
+    "squash": squashed,
+    "letterbox": letterboxed,
+}
+
+
+def normalized(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """uint8 N×3×S×S as float32 with the pretraining data's mean 0 and deviation 1."""
+    mean = torch.tensor(preprocessing.mean, device=batch.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(preprocessing.std, device=batch.device).view(1, 3, 1, 1) * 255
+    return (batch.float() - mean) / std
+
+
+def augmented(
+    pixels: Tensor, settings: Augmentation, preprocessing: Preprocessing, rng: np.random.Generator
+) -> Tensor:
+    """One random version of a picture: uint8 3×S×S. All randomness comes from `rng`."""
+    square = cropped(pixels, settings.random_crop, preprocessing, rng)
+    for change in AUGMENTATIONS:
+        square = change(square, settings, rng)
+    return square
+
+
+def cropped(
+    pixels: Tensor, smallest: float, preprocessing: Preprocessing, rng: np.random.Generator
+) -> Tensor:
+    """A random part of at least `smallest` of the area, fitted to the square.
+
+    Inception-style cropping (Szegedy et al. 2015) with a gentler range, as DESIGN's sources advise.
+    """
+    if smallest >= 1:
+        return fitted(pixels, preprocessing)
+    height, width = pixels.shape[-2:]
+    area = height * width * rng.uniform(smallest, 1)
+    natural = 1.0 if preprocessing.fit == "crop" else width / height
+    aspect = natural * math.exp(rng.uniform(*map(math.log, ASPECT_RANGE)))
+    h = min(height, max(1, round(math.sqrt(area / aspect))))
+    w = min(width, max(1, round(math.sqrt(area * aspect))))
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    part = pixels[:, top : top + h, left : left + w]
+    return (letterboxed if preprocessing.fit == "letterbox" else squashed)(part, preprocessing)
+
+
+def moved(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Rotation, translation and zoom in one resampling."""
+    angle = rng.uniform(-settings.rotation, settings.rotation)
+    shift = rng.uniform(-settings.translation, settings.translation, 2) * pixels.shape[-1]
+    scale = math.exp(rng.uniform(-1, 1) * math.log1p(settings.zoom))
+    if angle == 0 and scale == 1 and not shift.any():
+        return pixels
+    return F.affine(
+        pixels,
+        angle=float(angle),
+        translate=[float(shift[0]), float(shift[1])],
+        scale=scale,
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+        fill=[FILL],
+    )
+
+
+def flipped(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Mirrored left to right, upside down, both, or neither."""
+    if rng.random() < settings.horizontal_flip:
+        pixels = F.horizontal_flip(pixels)
+    if rng.random() < settings.vertical_flip:
+        pixels = F.vertical_flip(pixels)
+    return pixels
+
+
+def colored(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Brightness, contrast and saturation, each changed by up to the strength."""
+    strength = settings.color_jitter
+    if strength == 0:
+        return pixels
+    for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
+        pixels = adjust(pixels, float(rng.uniform(1 - strength, 1 + strength)))
+    return pixels
+
+
+def noised(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
+    """Gaussian noise on every pixel and channel."""
+    if settings.noise == 0:
+        return pixels
+    noise = rng.standard_normal(tuple(pixels.shape), dtype=np.float32) * (settings.noise * 255)
+    return (pixels.float() + torch.from_numpy(noise)).round().clamp(0, 255).to(torch.uint8)
+
+
+Change = Callable[[Tensor, Augmentation, np.random.Generator], Tensor]
+# In this order, after the crop.
+AUGMENTATIONS: tuple[Change, ...] = (moved, flipped, colored, noised)
