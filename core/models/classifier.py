@@ -1,0 +1,156 @@
+"""The trained artefact: a network, its preprocessing, its class names and its temperature."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.data.augment import Preprocessing, fitted, normalized, picture
+from core.errors import NotFound
+from core.evaluation.scores import softmax
+from core.storage import Json, read_json, sha256_of, whole_folder, write_json
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one image: classes, the most probable first, and the time taken."""
+
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """One torch network in evaluation mode with all that is needed to use it."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+    temperature: float
+    backbone: str
+
+    def inputs(self, content: bytes) -> Tensor:
+        """A file's bytes as the network's input, 1×3×S×S float32, prepared as in validation.
+
+        Raises: ImageRefused.
+        """
+        square = fitted(picture(content, self.preprocessing), self.preprocessing)
+        return normalized(square[None], self.preprocessing)
+
+    def probabilities(self, inputs: Tensor) -> np.ndarray:
+        """Calibrated probabilities, N×C float32, of normalized pictures N×3×S×S."""
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            logits = self.network(inputs.to(device)).float().cpu().numpy()
+        return softmax(logits, self.temperature)
+
+    def predict(self, content: bytes) -> Prediction:
+        """Classify one image file.
+
+        Raises: ImageRefused.
+        """
+        started = time.perf_counter()
+        found = self.probabilities(self.inputs(content))[0]
+        order = np.argsort(-found, kind="stable")
+        return Prediction(
+            tuple(self.classes[k] for k in order),
+            tuple(float(found[k]) for k in order),
+            (time.perf_counter() - started) * 1000,
+        )
+
+
+def save(classifier: Classifier, folder: Path, extra: Json) -> None:
+    """Write a classifier in timm's Hugging Face layout, whole, with the hash of every file.
+
+    `config.json` holds timm's fields (architecture, num_classes, label_names, pretrained_cfg) and,
+    under `headstart`, preprocessing, temperature and `extra`.
+    """
+    from timm.models import save_for_hf
+
+    # safetensors takes tensors in plain order only.
+    network = copy.deepcopy(classifier.network).cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    prepared = classifier.preprocessing
+    config = {
+        "pretrained_cfg": {
+            "input_size": [3, prepared.size, prepared.size],
+            "crop_pct": prepared.size / prepared.short_side,
+            "mean": list(prepared.mean),
+            "std": list(prepared.std),
+            "interpolation": prepared.interpolation,
+        },
+        "num_classes": len(classifier.classes),
+        "label_names": list(classifier.classes),
+        "headstart": {
+            "backbone": classifier.backbone,
+            "preprocessing": classifier.preprocessing.to_dict(),
+            "temperature": classifier.temperature,
+            "model_args": model_args(network),
+            **extra,
+        },
+    }
+    with whole_folder(folder) as aside:
+        save_for_hf(network, aside, model_config=config, safe_serialization=True)
+        sums = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
+        write_json(aside / SUMS, sums)
+
+
+def model_args(network: nn.Module) -> dict[str, Any]:
+    """What `timm.create_model` must be told beside the name to make this network again."""
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None)
+    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    return {"img_size": list(size)} if size and config.get("fixed_input_size") else {}
+
+
+def load(folder: Path) -> Classifier:
+    """The classifier in a run's `model` folder, on the CPU, fresh: nobody else holds it.
+
+    Raises: NotFound when there is none or a file of it is damaged.
+    """
+    if not (folder / SUMS).exists():
+        raise NotFound(
+            "This run has no model yet.", "It is written when a run finishes or is stopped."
+        )
+    for name, expected in read_json(folder / SUMS).items():
+        if not (folder / name).exists() or sha256_of(folder / name) != expected:
+            raise NotFound(f"The model's file {name} is damaged.", "Train the run again.")
+    import timm
+    from safetensors.torch import load_file
+
+    config = read_json(folder / CONFIG)
+    own = config["headstart"]
+    network = timm.create_model(
+        config["architecture"], num_classes=config["num_classes"], **own["model_args"]
+    )
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    network.pretrained_cfg = config["pretrained_cfg"]
+    return Classifier(
+        network.eval().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        Preprocessing.from_dict(own["preprocessing"]),
+        tuple(config["label_names"]),
+        float(own["temperature"]),
+        own["backbone"],
+    )
+
+
+def shared(folder: Path) -> Classifier:
+    """The classifier of a folder, kept in memory for everybody who only predicts."""
+    sums = folder / SUMS
+    return _shared(folder, sums.stat().st_mtime_ns if sums.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _shared(folder: Path, written: int) -> Classifier:
+    return load(folder)

@@ -1,0 +1,151 @@
+"""What happens in a run, as plain records: the worker appends them, everybody else reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal
+
+from core.storage import Json
+
+Phase = Literal["decode", "features", "head", "tune", "finish"]
+Reason = Literal["finished", "stopped", "failed"]
+PHASES: dict[str, str] = {
+    "decode": "Decoding the images",
+    "features": "Computing features",
+    "head": "Training the head",
+    "tune": "Training the network",
+    "finish": "Scoring the best epoch",
+}
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker has taken up the run, anew or again."""
+
+    dataset: str
+    images: dict[str, int]  # number of images in train, val and test
+    classes: int
+    device: str
+    precision: str
+    machine: str
+    versions: dict[str, str]
+    epochs: int
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase has come. `steps`, `losses` and `rates` hold one value for each new step."""
+
+    phase: str
+    done: int
+    total: int
+    images_per_second: float
+    memory_mb: float
+    epoch: int = 0
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """Figures of one epoch; epoch 0 is before the first step. Losses are mean cross-entropies."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    step: int
+    val: dict[str, float]  # loss, accuracy, macro_f1
+    train: dict[str, float]  # loss, accuracy; empty for epoch 0
+    learning_rate: float
+    seconds: float  # of this epoch
+    best: bool
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the user should read."""
+
+    text: str
+    level: str = "info"  # or "warning"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run is over. `what` and `remedy` say why it failed; `result` holds its figures."""
+
+    reason: str
+    result: Json = field(default_factory=dict)
+    what: str = ""
+    remedy: str = ""
+
+
+Event = Started | Progress | EpochEnded | Note | Ended
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind for kind in (Started, Progress, EpochEnded, Note, Ended)
+}
+
+
+def to_json(event: Event) -> Json:
+    """An event as a JSON object; a number that JSON does not know becomes null."""
+    return {"kind": type(event).__name__, **{k: finite(v) for k, v in asdict(event).items()}}
+
+
+def finite(value: object) -> object:
+    """`value` with NaN and infinities as None, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value
+
+
+def from_json(record: Json) -> Event | None:
+    """The event of a JSON object; None for a kind or fields of another version of Headstart."""
+    kind = KINDS.get(str(record.get("kind")))
+    if kind is None:
+        return None
+    known = {f.name for f in fields(kind)}
+    try:
+        return kind(**{key: value for key, value in record.items() if key in known})
+    except TypeError:
+        return None
+
+
+def read(records: Iterable[Json]) -> Iterator[Event]:
+    """The events of JSON objects, those that are not understood left out."""
+    for record in records:
+        event = from_json(record)
+        if event is not None:
+            yield event
+
+
+def epochs_of(events: Iterable[Event]) -> list[EpochEnded]:
+    """One record for each epoch: after a resumed run, what it did last is what counts."""
+    last = {(e.phase, e.epoch): e for e in events if isinstance(e, EpochEnded)}
+    return sorted(last.values(), key=lambda e: (list(PHASES).index(e.phase), e.epoch))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step as the charts show it."""
+
+    phase: str
+    step: int
+    loss: float
+    rate: float
+
+
+def steps_of(events: Iterable[Event]) -> list[Step]:
+    """One record for each training step, the latest where a resumed run repeated some."""
+    found: dict[tuple[str, int], Step] = {}
+    for event in events:
+        if isinstance(event, Progress):
+            for step, loss, rate in zip(event.steps, event.losses, event.rates, strict=True):
+                found[event.phase, step] = Step(event.phase, step, loss, rate)
+    return sorted(found.values(), key=lambda s: (list(PHASES).index(s.phase), s.step))
