@@ -128,7 +128,7 @@ class Technique(Section):
     freeze_batch_norm: bool | Literal["auto"] = Field(
         AUTO,
         description="Keep the backbone's batch-norm statistics while fine-tuning. auto: with "
-        "batches under 16 or fewer than 500 training images, where own statistics are too noisy.",
+        "batches under 16 or fewer than 10,000 training images: own statistics are too noisy then.",
     )
 
 

@@ -39,8 +39,9 @@ from core.training.events import Ended, Event, Progress, Started
 
 # The probe that fine-tuning starts from; the same as `--preset quick`.
 PROBE_EPOCHS, PROBE_BATCH = 40, 64
-# Below these, a batch's or a dataset's own statistics are too noisy for batch norm.
-SMALL_BATCH, FEW_IMAGES = 16, 500
+# Below these, own statistics are too noisy for batch norm. Measured on sign-digits (1,443 training
+# images, lite0 at 96 px, three epochs): validation accuracy 0.97 with frozen ones, 0.84 with own.
+SMALL_BATCH, FEW_IMAGES = 16, 10_000
 
 
 @dataclass
@@ -84,12 +85,16 @@ def fit(
         yield told(work, resumed=saved is not None)
         trained = yield from TECHNIQUES[recipe.technique.name](work, saved)
         yield from finished(work, trained)
+    except NothingYet:
+        yield Ended("stopped")
     except HeadstartError as error:
         yield Ended("failed", what=error.what, remedy=error.remedy)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         yield Ended("failed", what=OUT_OF_MEMORY, remedy=LESS_MEMORY)
-    except MemoryError:
-        yield Ended("failed", what=OUT_OF_MEMORY, remedy=LESS_MEMORY)
+
+
+class NothingYet(Exception):
+    """The run was stopped before there was any epoch to keep."""
 
 
 OUT_OF_MEMORY = "The memory was not enough for this recipe."
@@ -195,7 +200,7 @@ def extracted(work: Work, parts: tuple[str, ...]) -> Any:
     """
     total = int(np.isin(work.parts, parts).sum())
     found: dict[str, np.ndarray] = {}
-    before, started = 0, time.monotonic()
+    before, started, told_at = 0, time.monotonic(), 0.0
     for part in parts:
         fast = devices.forward_dtype(work.device)
         dtype = fast if part == "train" else torch.float32
@@ -207,7 +212,8 @@ def extracted(work: Work, parts: tuple[str, ...]) -> Any:
         for step in computing if rows else ():
             if isinstance(step, np.ndarray):
                 found[part] = step
-            else:
+            elif time.monotonic() - told_at > loop.SECONDS_BETWEEN_REPORTS:
+                told_at = time.monotonic()
                 yield counted(work, "features", before + step, total, started)
         before += len(rows)
     work.rates["features"] = total / (time.monotonic() - started)
@@ -216,7 +222,12 @@ def extracted(work: Work, parts: tuple[str, ...]) -> Any:
 
 
 def counted(work: Work, phase: str, done: int, total: int, started: float) -> Progress:
-    """How far a phase without epochs has come."""
+    """How far a phase without epochs has come.
+
+    Raises: NothingYet when the run was asked to stop and there is nothing to keep.
+    """
+    if phase != "finish" and work.stop():
+        raise NothingYet
     rate = done / max(time.monotonic() - started, 1e-6)
     return Progress(phase, done, total, rate, machine.memory_mb())
 
@@ -388,9 +399,6 @@ def classified(head: nn.Module, values: np.ndarray) -> np.ndarray:
 
 def finished(work: Work, trained: Trained) -> Iterator[Event]:
     """Score the best epoch on every part, calibrate it, write it down, and tell the figures."""
-    if work.stopped and work.epochs == 0 and work.best_epoch < 0:
-        yield Ended("stopped")
-        return
     total, started = len(work.parts), time.monotonic()
     yield counted(work, "finish", 0, total, started)
     network = trained.network.cpu().eval()
@@ -421,7 +429,8 @@ def finished(work: Work, trained: Trained) -> Iterator[Event]:
     extra = {"dataset": work.dataset.digest, "revision": work.dataset.revision}
     classifiers.save(model, work.folder / "model", extra)
     scoring.save(scoring.joined(parts), work.folder / "predictions.parquet")
-    checkpoint.clear(work.folder / "checkpoint")
+    if not work.stopped:  # A run that was stopped may be gone on with.
+        checkpoint.clear(work.folder / "checkpoint")
     yield Ended("stopped" if work.stopped else "finished", result=figures(work, parts, found))
 
 

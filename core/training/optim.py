@@ -18,8 +18,8 @@ from core.recipe import Recipe
 # Learning rates for `auto`, by what is trained. AdamW's body rate with a head ten times faster is
 # the usual choice for LP-FT (Kumar et al. 2022); the others were measured to do about as well.
 RATES: dict[str, dict[str, float]] = {
-    "adamw": {"feature_extraction": 1e-3, "finetune": 2e-4, "from_scratch": 1e-3},
-    "adam": {"feature_extraction": 1e-3, "finetune": 2e-4, "from_scratch": 1e-3},
+    "adamw": {"feature_extraction": 2e-3, "finetune": 2e-4, "from_scratch": 1e-3},
+    "adam": {"feature_extraction": 2e-3, "finetune": 2e-4, "from_scratch": 1e-3},
     "sgd": {"feature_extraction": 5e-2, "finetune": 5e-3, "from_scratch": 5e-2},
     "rmsprop": {"feature_extraction": 1e-3, "finetune": 3e-5, "from_scratch": 3e-4},
 }

@@ -1,0 +1,415 @@
+"""Headstart from a shell: `python -m core VERB`. Every verb takes --json.
+
+With --json the last line on standard output is one JSON object. Exit status: 0 done, 2 refused
+(what is wrong and what to do, on standard error), 1 a fault of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core import machine
+from core import recipe as recipes
+from core.data import dataset as datasets
+from core.data.dataset import Dataset
+from core.data.importing import import_all
+from core.errors import HeadstartError, NotFound
+from core.recipe import PRESETS, Recipe
+from core.runs import run as runs
+from core.runs.run import Run
+from core.settings import settings
+from core.storage import Json, free_bytes, write_bytes
+from core.training.events import PHASES, Ended, EpochEnded, Event, Note, Progress, Started
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+FIELD_HELP = "Recipe fields for --set: " + ", ".join(name for name, _ in recipes.fields())
+
+
+def say(content: Json, as_json: bool, text: str) -> None:
+    """Print a result for a program or for a person."""
+    print(json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text, flush=True)
+
+
+def found_dataset(text: str) -> Dataset:
+    """The dataset with this id, name or path; a path is imported.
+
+    Raises: NotFound for text that is none of them.
+    """
+    known = datasets.find(text)
+    if known:
+        return known
+    if Path(text).exists():
+        return import_all(Path(text))
+    raise NotFound(
+        f"{text} is no dataset's id or name, and no file or folder.",
+        "`python -m core datasets` lists what was imported.",
+    )
+
+
+def found_run(text: str) -> Run:
+    """The run with this id."""
+    return runs.load(text)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A zip, a tar or a folder.")],
+    name: Annotated[str, typer.Option(help="What to call it; else the file's name.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take in labelled photos: one folder for each class, pre-split, or beside a CSV."""
+    started = time.monotonic()
+    if not path.exists():
+        raise NotFound(f"There is no file or folder {path}.", "Check the path.")
+    dataset = import_all(path, name)
+    result = {
+        "dataset": dataset.id,
+        "name": dataset.name,
+        "images": len(dataset.table),
+        "classes": list(dataset.classes),
+        "skipped": list(dataset.skipped),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    text = (
+        f"{dataset.name} ({dataset.id}): {len(dataset.table):,} images of "
+        f"{len(dataset.classes)} classes, {len(dataset.skipped)} files skipped"
+    )
+    lines = [f"  skipped {one['file']}: {one['why']}" for one in dataset.skipped[:20]]
+    say(result, as_json, "\n".join([text, *lines]))
+
+
+Settings = Annotated[
+    list[str], typer.Option("--set", help="A recipe field by its dotted name: name=value.")
+]
+
+
+def chosen_recipe(preset: str, file: Path | None, assignments: list[str]) -> Recipe:
+    """The recipe that the options of `train` describe."""
+    if file is not None:
+        if not file.is_file():
+            raise NotFound(f"There is no recipe file {file}.", "Check the path.")
+        base = recipes.from_yaml(file.read_text(encoding="utf-8"))
+    else:
+        base = recipes.preset(preset)
+    return recipes.with_settings(base, assignments)
+
+
+@app.command(epilog=FIELD_HELP)
+def train(
+    data: Annotated[str, typer.Argument(metavar="DATASET", help="An id, a name, or a path.")],
+    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "quick",
+    recipe: Annotated[Path | None, typer.Option(help="A YAML file instead of a preset.")] = None,
+    assignments: Settings = [],  # noqa: B006 (typer reads it, nobody changes it)
+    detach: Annotated[bool, typer.Option(help="Queue it and return at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier, here and now, or queued with --detach."""
+    made = chosen_recipe(preset, recipe, assignments)
+    imports = threading.Thread(target=slow_imports)
+    if not detach:
+        machine.keep_heap()  # Before torch, which allocates much.
+        imports.start()
+    run = runs.create(found_dataset(data), made, "" if recipe else preset)
+    if detach:
+        runs.enqueue(run)
+        say({"run": run.id, "state": runs.state_of(run)}, as_json, f"{run.id} is queued.")
+        return
+    imports.join()
+    worked(run, as_json)
+
+
+def slow_imports() -> None:
+    """Import what takes seconds, while the images are still being read by other threads."""
+    for name in ("torch", "torchvision.transforms.v2", "timm"):
+        import_module(name)
+
+
+@app.command()
+def resume(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: AsJson = False) -> None:
+    """Go on with a run that was stopped or whose worker died, from its last checkpoint."""
+    run = found_run(run_id)
+    runs.ready_to_resume(run)
+    worked(run, as_json)
+
+
+def worked(run: Run, as_json: bool) -> None:
+    """Work on a run in this process, tell what happens, and end as it ended."""
+    from core.runs.worker import work
+
+    last: Event | None = None
+    tell = Teller(quiet=as_json)
+    for last in work(run):
+        tell(last)
+    ended = last if isinstance(last, Ended) else Ended("failed", what="It ended without a word.")
+    if ended.reason == "failed":
+        raise HeadstartError(ended.what, ended.remedy)
+    say(facts_of(run, ended), as_json, summary_text(run, ended))
+
+
+def facts_of(run: Run, ended: Ended) -> Json:
+    """The JSON of a run that is over."""
+    return {"run": run.id, "state": ended.reason, "dataset": run.dataset, **ended.result}
+
+
+def summary_text(run: Run, ended: Ended) -> str:
+    """The result of a run in words."""
+    lines = [f"{run.id} {ended.reason} after {ended.result.get('seconds', 0):.1f} s"]
+    for part in ("val", "test"):
+        figures = ended.result.get(part, {})
+        if figures.get("n"):
+            lines.append(
+                f"  {part}: accuracy {figures['accuracy']:.3f} "
+                f"({figures['accuracy_low']:.3f}–{figures['accuracy_high']:.3f}), "
+                f"macro-F1 {figures['macro_f1']:.3f}, n = {figures['n']}"
+            )
+    return "\n".join(lines)
+
+
+class Teller:
+    """Prints events for a person; progress at most every few seconds."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.told_at = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        text = "" if self.quiet else self.text_of(event)
+        if text:
+            print(text, flush=True)
+
+    def text_of(self, event: Event) -> str:
+        """One line for an event, or nothing."""
+        match event:
+            case Started():
+                return f"{event.images} on {event.device}" + (" (resumed)" if event.resumed else "")
+            case EpochEnded():
+                return (
+                    f"{PHASES[event.phase]}: epoch {event.epoch}/{event.epochs} "
+                    f"validation loss {event.val['loss']:.4f} accuracy {event.val['accuracy']:.4f}"
+                )
+            case Note():
+                return event.text
+            case Progress() if time.monotonic() - self.told_at > 3:
+                self.told_at = time.monotonic()
+                return (
+                    f"{PHASES[event.phase]}: {event.done}/{event.total}, "
+                    f"{event.images_per_second:.0f} images/s"
+                )
+        return ""
+
+
+@app.command()
+def stop(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: AsJson = False) -> None:
+    """Ask a run to stop; its best epoch so far is scored and kept."""
+    run = found_run(run_id)
+    runs.ask_to_stop(run)
+    say({"run": run.id, "state": runs.state_of(run)}, as_json, f"{run.id} was asked to stop.")
+
+
+@app.command("runs")
+def runs_(as_json: AsJson = False) -> None:
+    """List all runs, the newest first."""
+    rows = [
+        {
+            "run": run.id, "name": run.name, "state": runs.state_of(run, events),
+            "dataset": run.dataset_name, "created": run.created,
+            "test": runs.result_of(events).get("test", {}),
+        }
+        for run in runs.all_runs()
+        for events in [run.events()]
+    ]  # fmt: skip
+    lines = [f"{r['run']}  {r['state']:<12} {accuracy_text(r['test'])}  {r['name']}" for r in rows]
+    say({"runs": rows}, as_json, "\n".join(lines) or "There are no runs yet.")
+
+
+def accuracy_text(figures: Json) -> str:
+    """A test accuracy with its interval, or as many spaces."""
+    if not figures.get("n"):
+        return " " * 21
+    low, high = figures["accuracy_low"], figures["accuracy_high"]
+    return f"{figures['accuracy']:.3f} ({low:.3f}–{high:.3f})"
+
+
+@app.command("datasets")
+def datasets_(as_json: AsJson = False) -> None:
+    """List all datasets, the newest first."""
+    found = datasets.summaries()
+    lines = [f"{d['id']}  {d['images']:>7,} images  {len(d['classes'])} classes  {d['name']}" for d in found]
+    say({"datasets": found}, as_json, "\n".join(lines) or "There are no datasets yet.")
+
+
+@app.command()
+def backbones(as_json: AsJson = False) -> None:
+    """List the catalog of backbones and which are usable right now."""
+    from core.models import weights
+    from core.models.catalog import backbones as catalog
+
+    rows = [{**vars(b), "place": weights.place_of(b.name)} for b in catalog()]
+    lines = [
+        f"{r['name']:<48} {r['parameters_m']:>7.1f} M  {r['input_size']:>4} px  "
+        f"{r['imagenet_top1'] or 0:5.1f} %  {r['license']:<16} "
+        f"{'usable now' if r['place'] != 'hub' else 'needs the hub'}"
+        for r in rows
+    ]
+    say({"backbones": rows}, as_json, "\n".join(lines))
+
+
+@app.command()
+def evaluate(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    on: Annotated[Path | None, typer.Option(help="Another labelled zip or folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Figures of a run, each with its 95 % interval: of its own parts, or on new images."""
+    from core.evaluation import metrics, scores
+
+    run = found_run(run_id)
+    if on is None:
+        stored = scores.load(run.predictions)
+        parts = {part: metrics.summary(stored.part(part)) for part in ("train", "val", "test")}
+    else:
+        from core.models import classifier
+        from core.serving import batch
+
+        machine.keep_heap()
+        parts = {"new": metrics.summary(batch.score(classifier.shared(run.model), import_all(on)))}
+    result = {"run": run.id, **{part: figures for part, figures in parts.items() if figures["n"]}}
+    lines = [f"{part}: {accuracy_text(f)} n = {f['n']}" for part, f in parts.items() if f["n"]]
+    say(result, as_json, "\n".join(lines))
+
+
+@app.command()
+def predict(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    csv: Annotated[Path | None, typer.Option(help="Write a table here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images."""
+    from core.models.classifier import shared
+    from core.serving.batch import predict_files, predictions_csv
+
+    run = found_run(run_id)
+    rows = list(predict_files(run.model, paths))
+    if csv is not None:
+        write_bytes(csv, predictions_csv(shared(run.model).classes, rows).encode("utf-8-sig"))
+    result = [{"file": str(path), **outcome_facts(outcome)} for path, outcome in rows]
+    lines = [f"{r['file']}: {r.get('prediction') or r['error']}" for r in result]
+    say({"run": run.id, "predictions": result}, as_json, "\n".join(lines) or "There are no images.")
+
+
+def outcome_facts(outcome: Any) -> Json:
+    """One prediction, or refusal, as JSON."""
+    if isinstance(outcome, HeadstartError):
+        return {"error": str(outcome)}
+    return {
+        "prediction": outcome.classes[0],
+        "confidence": outcome.probabilities[0],
+        "probabilities": dict(zip(outcome.classes, outcome.probabilities, strict=True)),
+        "milliseconds": round(outcome.milliseconds, 1),
+    }
+
+
+@app.command()
+def explain(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    image: Annotated[Path, typer.Argument(help="One image.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")],
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Explain this class; else the predicted one.")
+    ] = None,
+    strength: Annotated[float, typer.Option(min=0, max=1, help="Of the overlay.")] = 0.6,
+    as_json: AsJson = False,
+) -> None:
+    """Write a picture of what spoke for a class (Grad-CAM)."""
+    from core.evaluation import explain as explaining
+
+    if not image.is_file():
+        raise NotFound(f"There is no file {image}.", "Check the path.")
+    run = found_run(run_id)
+    explanation = explaining.explain(run.model, image.read_bytes(), class_name)
+    write_bytes(output, explaining.blended_png(explanation, strength))
+    say({"run": run.id, "output": str(output)}, as_json, f"{output} was written.")
+
+
+@app.command()
+def worker(
+    until_idle: Annotated[bool, typer.Option(help="End when there is nothing to do.")] = False,
+) -> None:
+    """Serve the queue in the foreground: start a worker for each free device."""
+    from core.runs.supervisor import supervise
+
+    supervise(until_idle=until_idle)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine has: devices, weights, limits, free disk."""
+    import torch
+
+    from core.models import device as devices
+    from core.models import weights
+    from core.models.catalog import backbones as catalog
+
+    limits = settings()
+    result = {
+        "home": str(limits.home),
+        "free_gb": round(free_bytes(limits.home) / 1e9, 1),
+        "machine": machine.name(),
+        "device": devices.title(devices.resolve("auto")),
+        "cuda_devices": torch.cuda.device_count(),
+        "fast_format": str(devices.forward_dtype(devices.resolve("auto"))).removeprefix("torch."),
+        "weights_here": [b.name for b in catalog() if weights.usable_now(b.name)],
+        "hub_answers": weights.hub_answers(),
+        "versions": {n: metadata.version(n) for n in ("torch", "torchvision", "timm", "streamlit")},
+        "limits": {k: str(v) for k, v in limits.model_dump().items() if k.startswith("m")},
+        "nvidia_tool": shutil.which("nvidia-smi") or "",
+    }
+    say(result, as_json, "\n".join(f"{key}: {value}" for key, value in result.items()))
+
+
+def guarded(run_app: Callable[[], None]) -> int:
+    """Run the shell; the exit status. A refusal is two sentences, never a traceback."""
+    try:
+        run_app()
+    except HeadstartError as error:
+        print(f"{error.what}\n{error.remedy}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. `python -m core resume RUN` goes on with a training.", file=sys.stderr)
+        return 130
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except BrokenPipeError:
+        # Who read the output has gone; nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("HEADSTART_TRACEBACK"):
+            raise
+        print(
+            f"Headstart made a mistake ({type(error).__name__}: {error}).\n"
+            "Set HEADSTART_TRACEBACK=1 and run it again to see where; please report it.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: app(standalone_mode=False)))

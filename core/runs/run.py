@@ -1,0 +1,254 @@
+"""One run: a folder that says everything about it. Its state is derived and stored nowhere.
+
+`run.json` (dataset, revision, name, when), `recipe.yaml`, `events.jsonl`, `alive.lock` (held by
+the worker while it lives), `stop` (asks the worker to stop), `checkpoint/`, `model/`,
+`predictions.parquet`, `worker.log`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from core import recipe as recipes
+from core.data.dataset import Dataset
+from core.errors import NotFound, NotNow
+from core.recipe import Recipe
+from core.runs import queue
+from core.settings import settings
+from core.storage import (
+    Json, append_line, checked_id, is_held, new_id, read_json, read_lines, whole_folder,
+    write_bytes, write_json,
+)  # fmt: skip
+from core.training import events as event_log
+from core.training.events import Ended, EpochEnded, Event, Progress, Started
+
+State = Literal["created", "queued", "starting", "running", "stopping", "interrupted", "finished",
+                "stopped", "failed"]  # fmt: skip
+STATES: dict[State, str] = {
+    "created": "Not started yet.",
+    "queued": "Waiting for a free device.",
+    "starting": "The worker is starting.",
+    "running": "Training.",
+    "stopping": "Stopping; the best epoch so far is being scored.",
+    "interrupted": "The worker died. Nothing is lost: resume goes on from the last checkpoint.",
+    "finished": "Finished.",
+    "stopped": "Stopped by request; the best epoch so far was kept.",
+    "failed": "Failed; the reason is shown below.",
+}
+LIVE: frozenset[State] = frozenset(("queued", "starting", "running", "stopping"))
+OVER: frozenset[State] = frozenset(("finished", "stopped", "failed"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder tells it."""
+
+    id: str
+    name: str
+    dataset: str
+    dataset_name: str
+    revision: int
+    digest: str
+    created: str
+    preset: str
+    folder: Path
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe it was created with."""
+        return recipes.from_yaml((self.folder / "recipe.yaml").read_text(encoding="utf-8"))
+
+    @property
+    def model(self) -> Path:
+        """The folder of its classifier."""
+        return self.folder / "model"
+
+    @property
+    def predictions(self) -> Path:
+        """The file of its scores."""
+        return self.folder / "predictions.parquet"
+
+    @property
+    def lock(self) -> Path:
+        """Held by its worker while that lives."""
+        return self.folder / "alive.lock"
+
+    def events(self) -> list[Event]:
+        """Everything that has happened so far, in order."""
+        return list(event_log.read(read_lines(self.folder / "events.jsonl")))
+
+
+def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -> Run:
+    """A new run of a recipe on a dataset; nothing is started."""
+    run_id = new_id()
+    folder = settings().runs / run_id
+    facts = {
+        "id": run_id,
+        "name": name or f"{preset or recipe.technique.name} on {dataset.name}",
+        "dataset": dataset.id,
+        "dataset_name": dataset.name,
+        "revision": dataset.revision,
+        "digest": dataset.digest,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "preset": preset,
+    }
+    with whole_folder(folder) as aside:
+        write_json(aside / "run.json", facts)
+        write_bytes(aside / "recipe.yaml", recipes.to_yaml(recipe).encode())
+    return load(run_id)
+
+
+def load(run_id: str) -> Run:
+    """The run with this id.
+
+    Raises: NotFound.
+    """
+    folder = settings().runs / checked_id(run_id)
+    if not (folder / "run.json").exists():
+        raise NotFound(f"There is no run {run_id}.", "`python -m core runs` lists all of them.")
+    return Run(**read_json(folder / "run.json"), folder=folder)
+
+
+def all_runs() -> list[Run]:
+    """All runs, the newest first."""
+    folders = settings().runs.glob("[!.]*/run.json")
+    return sorted((load(path.parent.name) for path in folders), key=lambda r: r.created, reverse=True)
+
+
+def state_of(run: Run, events: Iterable[Event] | None = None) -> State:
+    """The state of a run, from its last event, its worker's lock and its place in the queue."""
+    known = run.events() if events is None else list(events)
+    asked = (run.folder / "stop").exists()
+    if is_held(run.lock):
+        return "stopping" if asked else "running"
+    waiting = queue.entry(run.id)
+    if waiting:
+        return "starting" if waiting.claimed else "queued"
+    last = next((e for e in reversed(known) if isinstance(e, Started | Ended)), None)
+    if isinstance(last, Ended):
+        ended: dict[str, State] = {"finished": "finished", "stopped": "stopped"}
+        return ended.get(last.reason, "failed")
+    return "created" if last is None else "interrupted"
+
+
+def append(run: Run, event: Event) -> None:
+    """Add an event; what ends or begins a run is on the disk before this returns."""
+    durable = isinstance(event, Started | Ended)
+    append_line(run.folder / "events.jsonl", event_log.to_json(event), durable=durable)
+
+
+def ask_to_stop(run: Run) -> None:
+    """Ask a run to stop: a waiting one leaves the queue, a running one scores its best epoch.
+
+    Raises: NotNow when it is over already.
+    """
+    if state_of(run) in OVER | {"created", "interrupted"}:
+        raise NotNow(f"{run.name} is not running.", "There is nothing to stop.")
+    if queue.withdraw(run.id):
+        if not run.events():
+            append(run, Ended("stopped"))
+        return
+    write_bytes(run.folder / "stop", b"")
+
+
+def ready_to_resume(run: Run) -> None:
+    """Clear what an earlier attempt left, so that a worker can go on.
+
+    Raises: NotNow when it is running, or finished.
+    """
+    state = state_of(run)
+    if state in LIVE:
+        raise NotNow(f"{run.name} is {state}.", "Wait for it, or stop it first.")
+    if state == "finished":
+        raise NotNow(f"{run.name} is finished.", "Start a new run from its recipe instead.")
+    (run.folder / "stop").unlink(missing_ok=True)
+
+
+def delete(run: Run) -> None:
+    """Remove a run with its model.
+
+    Raises: NotNow while it is running.
+    """
+    if state_of(run) in LIVE:
+        raise NotNow(f"{run.name} is running.", "Stop it first.")
+    shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def enqueue(run: Run) -> None:
+    """Put a run at the end of the queue and see that somebody works on the queue."""
+    from core.runs import supervisor
+
+    ready_to_resume(run)
+    queue.add(run.id)
+    supervisor.ensure()
+
+
+def ended(events: Iterable[Event]) -> Ended | None:
+    """How a run ended, if it did."""
+    return next((e for e in reversed(list(events)) if isinstance(e, Ended)), None)
+
+
+def result_of(events: Iterable[Event]) -> Json:
+    """The figures of a run that is over; empty before."""
+    last = ended(events)
+    return last.result if last else {}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the Train page shows of one run."""
+
+    state: State
+    place: int  # in the queue, 1 is next; 0 if not in it
+    phase: str
+    epoch: int
+    epochs: int
+    share: float  # done of the present phase, 0–1
+    seconds_left: float | None
+    images_per_second: float
+    memory_mb: float
+    device: str
+
+
+def status(run: Run, events: list[Event]) -> Status:
+    """The present state of a run in numbers, from its events."""
+    started = last_of(events, lambda e: isinstance(e, Started))
+    progress = last_of(events, lambda e: isinstance(e, Progress))
+    epoch = last_of(events, lambda e: isinstance(e, EpochEnded))
+    waiting = queue.entry(run.id)
+    state = state_of(run, events)
+    current = progress if isinstance(progress, Progress) else Progress("decode", 0, 1, 0.0, 0.0)
+    epochs = started.epochs if isinstance(started, Started) else run.recipe.schedule.epochs
+    return Status(
+        state=state,
+        place=waiting.place if waiting else 0,
+        phase=current.phase,
+        epoch=epoch.epoch if isinstance(epoch, EpochEnded) and epoch.phase == current.phase else 0,
+        epochs=epoch.epochs if isinstance(epoch, EpochEnded) else epochs,
+        share=current.done / max(1, current.total),
+        seconds_left=seconds_left(events, current) if state == "running" else None,
+        images_per_second=current.images_per_second,
+        memory_mb=current.memory_mb,
+        device=started.device if isinstance(started, Started) else "",
+    )
+
+
+def last_of(events: list[Event], wanted: Callable[[Event], bool]) -> Event | None:
+    """The latest event that is wanted."""
+    return next((event for event in reversed(events) if wanted(event)), None)
+
+
+def seconds_left(events: list[Event], current: Progress) -> float | None:
+    """Time to the last epoch of the present phase, from the epochs so far; None before the first."""
+    ended_epochs = [
+        e for e in events if isinstance(e, EpochEnded) and e.phase == current.phase and e.epoch
+    ]
+    if not ended_epochs:
+        return None
+    recent = ended_epochs[-3:]
+    return sum(e.seconds for e in recent) / len(recent) * (recent[-1].epochs - recent[-1].epoch)
