@@ -361,11 +361,27 @@ def with_settings(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
             raise RecipeRefused(
                 f"{assignment!r} sets nothing.", "Write it as name=value: schedule.epochs=5."
             )
-        nested: Any = number_or_yaml(text)
-        for part in reversed(name.strip().split(".")):
-            nested = {part: nested}
-        values = merged(values, nested)
-    return changed(recipe, values)
+        values[name.strip()] = number_or_yaml(text)
+    return changed(recipe, by_section(values))
+
+
+def made(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from values by dotted name, defaults for what is missing.
+
+    Raises: RecipeRefused, naming the field.
+    """
+    return make(by_section(values))
+
+
+def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted name as values nested by section."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        inner: Any = value
+        for part in reversed(name.split(".")):
+            inner = {part: inner}
+        nested = merged(nested, inner)
+    return nested
 
 
 def number_or_yaml(text: str) -> Any:

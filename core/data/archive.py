@@ -60,20 +60,21 @@ class Source:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Source]:
-    """A zip, tar or folder, every name and size judged.
+def opened(path: Path, name: str = "") -> Iterator[Source]:
+    """A zip, tar or folder, every name and size judged; refusals call it `name`.
 
     Raises: ArchiveRefused for what is hostile, broken, or no archive at all.
     """
+    name = name or path.name
     opener = next((opener for test, opener in OPENERS if test(path)), None)
     if opener is None:
-        raise ArchiveRefused(f"{path.name} is {kind_of(path)}, not a zip, tar or folder.", PACK_AGAIN)
+        raise ArchiveRefused(f"{name} is {kind_of(path)}, not a zip, tar or folder.", PACK_AGAIN)
     with ExitStack() as stack:
         try:
             source = stack.enter_context(opener(path))
-            judge(source, path)
+            judge(source, path, name)
         except BROKEN as error:
-            raise ArchiveRefused(f"{path.name} is damaged ({error}).", PACK_AGAIN) from error
+            raise ArchiveRefused(f"{name} is damaged ({error}).", PACK_AGAIN) from error
         yield source
 
 
@@ -86,20 +87,20 @@ def kind_of(path: Path) -> str:
     return next((kind for magic, kind in KINDS.items() if start.startswith(magic)), "something else")
 
 
-def judge(source: Source, path: Path) -> None:
+def judge(source: Source, path: Path, name: str) -> None:
     """Refuse what is too much; the real bytes are counted again while reading."""
     limits = settings()
     total = sum(member.size for member in source.members)
     if len(source.members) > limits.max_files:
         raise ArchiveRefused(
-            f"{path.name} holds {len(source.members):,} files and the limit is "
+            f"{name} holds {len(source.members):,} files and the limit is "
             f"{limits.max_files:,}.",
             "Divide it, or raise HEADSTART_MAX_FILES.",
         )
     packed = path.stat().st_size if path.is_file() else total
     if total > limits.max_unpacked_bytes or total > max(SMALL, packed * limits.max_ratio):
         raise ArchiveRefused(
-            f"{path.name} would grow from {packed:,} to {total:,} bytes; the limits are "
+            f"{name} would grow from {packed:,} to {total:,} bytes; the limits are "
             f"{limits.max_ratio} times its size and {limits.max_unpacked_bytes:,} bytes.",
             "If it is honest, raise HEADSTART_MAX_RATIO or HEADSTART_MAX_UNPACKED_BYTES.",
         )

@@ -46,15 +46,15 @@ class Skipped:
     why: str
 
 
-def import_images(path: Path, name: str = "") -> Iterator[Imported]:
+def import_images(path: Path, name: str = "", shown_as: str = "") -> Iterator[Imported]:
     """Import a zip, tar or folder; yields how far it is, last the dataset.
 
-    The same images imported again give the dataset that is already there. To abandon the
+    name: of the dataset; else the file's. shown_as: what refusals call the file. The same images imported again give the dataset that is already there. To abandon the
     generator is to cancel the import; nothing stays behind.
     Raises: ArchiveRefused, DatasetRefused, MachineRefused; then nothing was written.
     """
     dataset_id = new_id()
-    with archive.opened(path) as source:
+    with archive.opened(path, shown_as) as source:
         members, skipped = sorted_out(source)
         need_room(sum(member.size for member, _ in members))
         with whole_folder(settings().datasets / dataset_id) as folder:
@@ -78,6 +78,29 @@ def import_all(path: Path, name: str = "") -> Dataset:
     if last.dataset is None:
         raise RuntimeError("an import that ends has a dataset")
     return last.dataset
+
+
+def import_root_entries() -> list[str]:
+    """What a page may import from the server: folders and archives of the allowed root, by name."""
+    root = settings().import_root
+    if root is None or not root.is_dir():
+        return []
+    found = [p.name for p in root.iterdir() if not p.name.startswith(".") and not p.is_symlink()]
+    return sorted(found)
+
+
+def from_import_root(name: str) -> Iterator[Imported]:
+    """Import a folder or archive of the allowed root.
+
+    Raises: DatasetRefused for a name that is not one of `import_root_entries`.
+    """
+    root = settings().import_root
+    if root is None or name not in import_root_entries():
+        raise DatasetRefused(
+            f"{name} is not in the folder that may be imported from.",
+            "Set HEADSTART_IMPORT_ROOT on the server to the folder that holds it.",
+        )
+    yield from import_images(root / name)
 
 
 def title_of(path: Path) -> str:

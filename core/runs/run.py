@@ -17,6 +17,7 @@ from typing import Literal
 from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.errors import NotFound, NotNow
+from core.models import weights
 from core.recipe import Recipe
 from core.runs import queue
 from core.settings import settings
@@ -84,7 +85,12 @@ class Run:
 
 
 def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -> Run:
-    """A new run of a recipe on a dataset; nothing is started."""
+    """A new run of a recipe on a dataset; nothing is started.
+
+    Raises: WeightsMissing, at once, for a backbone that could not be had.
+    """
+    if recipe.technique.name != "from_scratch":
+        weights.check(recipe.backbone.name, recipe.backbone.weights)
     run_id = new_id()
     folder = settings().runs / run_id
     facts = {
@@ -101,6 +107,16 @@ def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -
         write_json(aside / "run.json", facts)
         write_bytes(aside / "recipe.yaml", recipes.to_yaml(recipe).encode())
     return load(run_id)
+
+
+def start(dataset: Dataset, recipe: Recipe, preset: str = "") -> Run:
+    """Create a run and put it in the queue.
+
+    Raises: what `create` raises.
+    """
+    run = create(dataset, recipe, preset)
+    enqueue(run)
+    return run
 
 
 def load(run_id: str) -> Run:
@@ -252,3 +268,41 @@ def seconds_left(events: list[Event], current: Progress) -> float | None:
         return None
     recent = ended_epochs[-3:]
     return sum(e.seconds for e in recent) / len(recent) * (recent[-1].epochs - recent[-1].epoch)
+
+
+LOG_TAIL = 20_000
+
+
+def log_of(run: Run) -> str:
+    """The end of what the worker printed."""
+    path = run.folder / "worker.log"
+    return path.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL:] if path.exists() else ""
+
+
+def recipe_text(run: Run) -> str:
+    """The run's recipe as YAML."""
+    return recipes.to_yaml(run.recipe)
+
+
+def table(found: Iterable[Run]) -> list[Json]:
+    """One row a run: what the list of runs shows."""
+    rows = []
+    for run in found:
+        events = run.events()
+        test = result_of(events).get("test", {})
+        rows.append(
+            {
+                "run": run.name,
+                "state": state_of(run, events),
+                "dataset": run.dataset_name,
+                "backbone": run.recipe.backbone.name,
+                "technique": run.recipe.technique.name,
+                "test accuracy": test.get("accuracy"),
+                "low": test.get("accuracy_low"),
+                "high": test.get("accuracy_high"),
+                "n": test.get("n"),
+                "created": datetime.fromisoformat(run.created),
+                "id": run.id,
+            }
+        )
+    return rows

@@ -1,0 +1,15 @@
+"""The server: `streamlit run app.py`. Pages, HTTP routes and the guard on one port."""
+
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from core.serving.api import Guard, api
+
+app = st.App(
+    Path(__file__).parent / "pages" / "frame.py",
+    routes=[Mount("/api", app=api)],
+    middleware=[Middleware(Guard)],
+)

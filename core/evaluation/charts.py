@@ -1,0 +1,170 @@
+"""Plotly figures from plain data; colors come from the page's theme."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from core.data.split import PARTS
+from core.evaluation.metrics import Roc
+from core.training.events import PHASES, EpochEnded, Step
+
+PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
+LONGEST_NAME = 40
+# More curves than this are told apart by hovering, not by a legend.
+MOST_IN_LEGEND = 12
+ROW_HEIGHT, LEAST_HEIGHT = 22, 240
+MARGIN = {"l": 8, "r": 8, "t": 36, "b": 8}
+
+
+def shown(name: str) -> str:
+    """A class or file name as plotly shows it: literally, on one line, not too long."""
+    line = " ".join(str(name).split())
+    cut = line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+    return html.escape(cut)
+
+
+def figure(title: str, height: int = 320) -> go.Figure:
+    """An empty figure in the house's layout."""
+    chart = go.Figure()
+    chart.update_layout(
+        title={"text": title, "font": {"size": 14}}, height=height, margin=MARGIN,
+        legend={"orientation": "h", "y": -0.2}, uirevision="keep", hovermode="closest",
+    )  # fmt: skip
+    return chart
+
+
+def class_counts(table: pd.DataFrame) -> go.Figure:
+    """Images of each class, stacked by part; `table` is `split.per_class`'s."""
+    height = max(LEAST_HEIGHT, ROW_HEIGHT * len(table) + 110)
+    chart = figure("Images of each class", min(height, 1600))
+    names = [shown(name) for name in table.index]
+    for part in PARTS:
+        chart.add_bar(
+            y=list(range(len(table))), x=table[part], name=PART_TITLES[part], orientation="h",
+            customdata=names, hovertemplate="%{customdata}: %{x} " + PART_TITLES[part] + "<extra></extra>",
+        )  # fmt: skip
+    chart.update_layout(barmode="stack")
+    chart.update_yaxes(
+        tickvals=list(range(len(table))), ticktext=names, autorange="reversed", automargin=True
+    )
+    chart.update_xaxes(title="images")
+    return chart
+
+
+def by_epoch(epochs: Sequence[EpochEnded], figure_name: str) -> go.Figure:
+    """Loss or accuracy by epoch, training and validation, for the last phase that has epochs."""
+    chart = figure(f"{figure_name.capitalize()} by epoch")
+    if not epochs:
+        return chart
+    phase = epochs[-1].phase
+    chosen = [e for e in epochs if e.phase == phase]
+    lines = {
+        "training": [(e.epoch, e.train.get(figure_name)) for e in chosen if e.train],
+        "validation": [(e.epoch, e.val.get(figure_name)) for e in chosen],
+    }
+    for name, points in lines.items():
+        x, y = [p[0] for p in points], [p[1] for p in points]
+        chart.add_scatter(x=x, y=y, name=name, mode="lines+markers", marker={"size": 5})
+    best = [e for e in chosen if e.best]
+    if best:
+        chart.add_vline(x=best[-1].epoch, line_dash="dot", annotation_text="best")
+    chart.update_xaxes(title=f"epoch ({PHASES[phase].lower()})", rangemode="tozero")
+    if figure_name == "accuracy":
+        chart.update_yaxes(tickformat=".0%")
+    return chart
+
+
+def rate_by_epoch(epochs: Sequence[EpochEnded]) -> go.Figure:
+    """Learning rate at the end of each epoch of the last phase."""
+    chart = figure("Learning rate by epoch", 240)
+    chosen = [e for e in epochs if e.phase == epochs[-1].phase]
+    chart.add_scatter(
+        x=[e.epoch for e in chosen], y=[e.learning_rate for e in chosen], mode="lines+markers"
+    )
+    chart.update_xaxes(title="epoch", rangemode="tozero")
+    chart.update_yaxes(tickformat=".2~g")
+    return chart
+
+
+def by_step(steps: Sequence[Step], what: str) -> go.Figure:
+    """Training loss or learning rate by step, for the last phase that has steps."""
+    titles = {"loss": "Training loss by step", "rate": "Learning rate by step"}
+    chart = figure(titles[what])
+    if steps:
+        chosen = thinned([s for s in steps if s.phase == steps[-1].phase])
+        x, y = [s.step for s in chosen], [getattr(s, what) for s in chosen]
+        chart.add_scatter(x=x, y=y, mode="lines", name=what)
+    chart.update_xaxes(title="step", rangemode="tozero")
+    chart.update_yaxes(tickformat=".2~g" if what == "rate" else None)
+    return chart
+
+
+def thinned(steps: list[Step], most: int = 2000) -> list[Step]:
+    """At most about `most` of the steps, evenly: a screen shows no more."""
+    return steps[:: max(1, len(steps) // most)]
+
+
+def roc(curves: Sequence[Roc]) -> go.Figure:
+    """ROC curves with their areas; averages thick, classes thin."""
+    chart = figure("ROC curves", 460)
+    for curve in curves:
+        average = curve.title.endswith(" average") and curve in curves[-2:]
+        chart.add_scatter(
+            x=curve.false_positive_rate, y=curve.true_positive_rate, mode="lines",
+            name=f"{shown(curve.title)} (AUC {curve.auc:.3f})",
+            line={"width": 3 if average else 1.5, "dash": "dash" if average else "solid"},
+            showlegend=average or len(curves) <= MOST_IN_LEGEND,
+            hovertemplate=f"{shown(curve.title)}<br>false alarms %{{x:.1%}}, found %{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
+    chart.add_scatter(
+        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "width": 1, "color": "gray"},
+        name="guessing", showlegend=False, hoverinfo="skip",
+    )  # fmt: skip
+    chart.update_xaxes(title="false positive rate", range=[-0.01, 1.01], tickformat=".0%")
+    chart.update_yaxes(title="true positive rate", range=[-0.01, 1.02], tickformat=".0%")
+    return chart
+
+
+def probabilities(classes: Sequence[str], values: Sequence[float], most: int = 10) -> go.Figure:
+    """The most probable classes as bars, the first on top."""
+    names, shares = [shown(name) for name in classes[:most]], list(values[:most])
+    chart = figure("", ROW_HEIGHT * len(names) + 70)
+    chart.add_bar(
+        x=shares, y=list(range(len(names))), orientation="h",
+        text=[f"{share:.1%}" for share in shares], textposition="auto", hoverinfo="skip",
+    )  # fmt: skip
+    chart.update_yaxes(
+        tickvals=list(range(len(names))), ticktext=names, autorange="reversed", automargin=True
+    )
+    chart.update_xaxes(range=[0, 1], tickformat=".0%")
+    chart.update_layout(margin={**MARGIN, "t": 8})
+    return chart
+
+
+def confusion_table(counts: np.ndarray, classes: Sequence[str], *, shares: bool) -> pd.DataFrame:
+    """The confusion matrix as a table: rows are true classes, columns predicted ones.
+
+    shares: each row as shares of its images (empty rows as None) instead of counts.
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    values = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    return pd.DataFrame(values if shares else counts, index=list(classes), columns=list(classes))
+
+
+def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler:
+    """A confusion table with cells colored by their share of the row: blue right, orange wrong."""
+    values = table.to_numpy(dtype=float)
+    totals = np.nansum(values, axis=1, keepdims=True)
+    strength = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)
+    colors = np.where(np.eye(len(table), dtype=bool), "0, 114, 178", "213, 94, 0")
+    css = [
+        [f"background-color: rgba({color}, {0.75 * share:.2f})" if share > 0 else "" for color, share in zip(*row, strict=True)]
+        for row in zip(colors, np.nan_to_num(strength), strict=True)
+    ]
+    sheet = pd.DataFrame(css, index=table.index, columns=table.columns)
+    return table.style.apply(lambda _: sheet, axis=None).format("{:.0%}" if shares else "{:.0f}", na_rep="–")

@@ -1,0 +1,221 @@
+"""HTTP routes under /api: uploads, thumbnails, image lists, maps; pages and programs use the same.
+
+Images reach the browser from here, by URL, freshly encoded: nothing of the file's own metadata, and
+never a byte that a browser might take for a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from core.data import dataset as datasets
+from core.data import images
+from core.errors import HeadstartError, NotFound
+from core.evaluation import mistakes as mistaken
+from core.runs import run as runs
+from core.serving import uploads
+from core.settings import settings
+from core.storage import write_bytes
+
+THUMBNAIL = 192
+LARGE = 1024
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+NOT_KEPT = {"Cache-Control": "private, no-store"}
+
+api = FastAPI(title="Headstart", docs_url="/docs", openapi_url="/openapi.json")
+Offset = Annotated[int, Query(ge=0)]
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+@api.exception_handler(HeadstartError)
+async def refuse(request: Request, error: Exception) -> JSONResponse:
+    """A refusal as JSON: what is wrong and what to do."""
+    assert isinstance(error, HeadstartError)
+    status = 404 if isinstance(error, NotFound) else 422
+    return JSONResponse({"what": error.what, "remedy": error.remedy}, status_code=status)
+
+
+@api.put("/uploads/{upload_id}")
+async def upload(upload_id: str, request: Request, offset: Offset, total: Offset) -> dict[str, int]:
+    """Add a piece of a file at `offset`; the answer says how many bytes have arrived.
+
+    A piece that does not fit where the file ends now is not taken; send from `received` on.
+    """
+    received = await uploads.receive(upload_id, offset, total, request.stream())
+    return {"received": received}
+
+
+@api.get("/uploads/{upload_id}")
+def uploaded(upload_id: str) -> dict[str, int]:
+    """How many bytes of an upload have arrived."""
+    return {"received": uploads.received(upload_id)}
+
+
+@api.delete("/uploads/{upload_id}")
+def discard(upload_id: str) -> dict[str, int]:
+    """Forget an upload."""
+    uploads.discard(upload_id)
+    return {"received": 0}
+
+
+@api.get("/datasets/{dataset_id}/images")
+def dataset_images(
+    dataset_id: str,
+    label: Annotated[list[str], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    offset: Offset = 0,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Some images of a dataset, class by class."""
+    found = datasets.page(datasets.load(dataset_id), label, offset, limit)
+    return {"total": found["total"], "items": [shown(dataset_id, one) for one in found["items"]]}
+
+
+@api.get("/datasets/{dataset_id}/thumbnails/{sha256}")
+def thumbnail(dataset_id: str, sha256: str) -> Response:
+    """A small JPEG of an image."""
+    return picture_of(dataset_id, sha256, THUMBNAIL)
+
+
+@api.get("/datasets/{dataset_id}/pictures/{sha256}")
+def large_picture(dataset_id: str, sha256: str) -> Response:
+    """A large JPEG of an image."""
+    return picture_of(dataset_id, sha256, LARGE)
+
+
+def picture_of(dataset_id: str, sha256: str, side: int) -> Response:
+    """A JPEG of an image of a dataset, at most `side` pixels; small ones are kept in the cache.
+
+    Raises: NotFound.
+    """
+    path = image_path(dataset_id, sha256)
+    kept = settings().cache / "thumbnails" / sha256[:2] / f"{sha256}-{side}.jpg"
+    if kept.exists():
+        return Response(kept.read_bytes(), media_type="image/jpeg", headers=FOREVER)
+    content = images.as_jpeg(images.decode(path.read_bytes(), side), side)
+    if side == THUMBNAIL:
+        write_bytes(kept, content)
+    return Response(content, media_type="image/jpeg", headers=FOREVER)
+
+
+def image_path(dataset_id: str, sha256: str) -> Path:
+    """The file of an image, if the dataset has it.
+
+    Raises: NotFound.
+    """
+    dataset = datasets.load(dataset_id)
+    if not sha256.isalnum() or not dataset.path_of(sha256).is_file():
+        raise NotFound(f"{dataset.name} has no such image.", "Reload the page.")
+    return dataset.path_of(sha256)
+
+
+def shown(dataset_id: str, one: dict[str, Any]) -> dict[str, Any]:
+    """An image as a grid in the browser wants it."""
+    base = f"/api/datasets/{dataset_id}"
+    return {
+        "src": f"{base}/thumbnails/{one['sha256']}",
+        "id": one["name"],
+        "title": one["title"],
+        "caption": one.get("caption", one["name"].rpartition("/")[2]),
+    }
+
+
+@api.get("/runs/{run_id}/images")
+def run_images(
+    run_id: str,
+    split: str = "test",
+    true: str | None = None,
+    predicted: str | None = None,
+    offset: Offset = 0,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Scored images of a run: a cell of the confusion matrix, or else all mistakes, surest first."""
+    run = runs.load(run_id)
+    found = mistaken.listed(run.predictions, run.dataset, split, true, predicted, offset, limit)
+    return {"total": found["total"], "items": [shown(run.dataset, one) for one in found["items"]]}
+
+
+@api.get("/runs/{run_id}/maps/{kind}")
+def heat_map(
+    run_id: str, kind: str, image: str, class_name: Annotated[str, Query(alias="class")]
+) -> Response:
+    """What the network saw of an image (kind `picture`), and its Grad-CAM (kind `heat`): PNGs."""
+    from core.evaluation import explain
+
+    draw = {"picture": explain.picture_png, "heat": explain.heat_png}.get(kind)
+    if draw is None:
+        raise HTTPException(404)
+    run = runs.load(run_id)
+    content = image_path(run.dataset, mistaken.digest_of(run.dataset, image)).read_bytes()
+    found = explain.explain(run.model, content, class_name)
+    return Response(draw(found), media_type="image/png", headers=NOT_KEPT)
+
+
+# --- the guard in front of everything --------------------------------------------------------
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+)
+
+
+class Guard:
+    """ASGI middleware over every path, Streamlit's own included.
+
+    Answers only under the host names of `HEADSTART_HOSTS` (another web page cannot reach a local
+    server by a name of its own, DNS rebinding), and takes what changes anything only from its own
+    pages (no other web page can upload into it).
+    """
+
+    def __init__(self, app: ASGI) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer 403."""
+        if scope["type"] not in ("http", "websocket") or allowed(scope):
+            await self.app(scope, receive, with_headers(send))
+        elif scope["type"] == "http":
+            response = Response("Not from here.", status_code=403, media_type="text/plain")
+            await response(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+
+def allowed(scope: Scope) -> bool:
+    """Whether a request comes under one of our names, and what changes anything from our pages."""
+    headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+    host = headers.get("host", "")
+    names = [name.strip().lower() for name in settings().hosts.split(",")]
+    if host_name(host) not in names and "*" not in names:
+        return False
+    origin = headers.get("origin", "")
+    reads_only = scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")
+    return reads_only or not origin or origin.partition("://")[2] == host
+
+
+def host_name(host: str) -> str:
+    """A Host header without its port, IPv6 brackets kept."""
+    name = host.lower()
+    end = name.rfind(":")
+    return name if end < 0 or name.endswith("]") else name[:end]
+
+
+def with_headers(send: Send) -> Send:
+    """`send`, adding headers that keep browsers from guessing types and framing our pages."""
+
+    async def send_more(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
+        await send(message)
+
+    return send_more
+

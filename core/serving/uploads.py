@@ -1,0 +1,97 @@
+"""Uploads that stream to the disk in pieces and can go on after a lost connection.
+
+A page picks a random id and sends pieces in order; each is appended as it arrives, so that memory
+stays flat whatever the size. A finished upload waits in `uploads/` until it is imported.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from core.data.importing import Imported, import_images, title_of
+from core.errors import ArchiveRefused, MachineRefused, NotNow
+from core.settings import settings
+from core.storage import checked_id, free_bytes
+
+HOURS_KEPT = 24
+
+
+def path_of(upload_id: str) -> Path:
+    """Where an upload lies.
+
+    Raises: NotFound for what is no id.
+    """
+    return settings().uploads / f"{checked_id(upload_id)}.part"
+
+
+def received(upload_id: str) -> int:
+    """How many bytes of an upload have arrived."""
+    path = path_of(upload_id)
+    return path.stat().st_size if path.exists() else 0
+
+
+async def receive(
+    upload_id: str, offset: int, total: int, pieces: AsyncIterator[bytes]
+) -> int:
+    """Append one piece; how many bytes have arrived in all.
+
+    Raises: NotNow when the piece does not begin where the file ends, ArchiveRefused beyond the
+    limit, MachineRefused when the disk is (nearly) full.
+    """
+    path, limits = path_of(upload_id), settings()
+    if total > limits.max_upload_bytes:
+        raise ArchiveRefused(
+            f"The file has {total:,} bytes and the limit is {limits.max_upload_bytes:,}.",
+            "Divide it, or raise HEADSTART_MAX_UPLOAD_BYTES.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if offset == 0:
+        clean_up()
+        path.unlink(missing_ok=True)
+        if free_bytes(path.parent) < total + limits.min_free_bytes:
+            raise MachineRefused(
+                f"The disk has no room for {total / 1e9:.1f} GB.", "Free some space on the server."
+            )
+    if offset != received(upload_id):
+        raise NotNow(
+            f"The upload continues at byte {received(upload_id)}, not {offset}.", "Send from there."
+        )
+    arrived = offset
+    try:
+        with path.open("ab") as file:
+            async for piece in pieces:
+                arrived += len(piece)
+                if arrived > total:
+                    raise ArchiveRefused("More bytes came than were announced.", "Start anew.")
+                file.write(piece)
+    except OSError as error:
+        raise MachineRefused(
+            f"The upload could not be written: {error.strerror or error}.", "Free some disk space."
+        ) from error
+    return arrived
+
+
+def imported(upload_id: str, name: str) -> Iterator[Imported]:
+    """Import a finished upload under its own name, and remove it whatever comes of it.
+
+    Raises: what `import_images` raises.
+    """
+    path = path_of(upload_id)
+    try:
+        yield from import_images(path, title_of(Path(name)), shown_as=Path(name).name)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def discard(upload_id: str) -> None:
+    """Remove an upload."""
+    path_of(upload_id).unlink(missing_ok=True)
+
+
+def clean_up() -> None:
+    """Remove uploads that nobody went on with for a day."""
+    for path in settings().uploads.glob("*.part"):
+        if time.time() - path.stat().st_mtime > HOURS_KEPT * 3600:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,155 @@
+"""See how often a classifier is right, where it is wrong, and what it looked at."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.evaluation import charts, report
+from core.evaluation.report import Evaluation
+from core.runs import run as runs
+from core.runs.run import Run
+from pages import widgets
+
+FEW_IMAGES = 30
+PART_NAMES = {"test": "Test", "val": "Validation", "train": "Training"}
+FIGURES = {
+    "accuracy": ("Accuracy", "{:.1%}", "Share of images whose most probable class is the true one."),
+    "macro_f1": ("Macro-F1", "{:.3f}", "Mean of the classes' F1: each class counts the same, however rare."),
+    "log_loss": ("Log loss", "{:.3f}", "How wrong the probabilities are; 0 is perfect, and being sure and wrong costs most."),
+}  # fmt: skip
+
+
+def overview(found: Evaluation) -> None:
+    """The figures, each with its interval, and those of each class."""
+    for column, (name, (title, form, text)) in zip(st.columns(3), FIGURES.items(), strict=True):
+        low, high = found.summary[f"{name}_low"], found.summary[f"{name}_high"]
+        with column.container(border=True):
+            st.metric(title, form.format(found.summary[name]), help=text)
+            ends = f"{form.format(low)} to {form.format(high)}" if high is not None else "unknown"
+            st.caption(f"95 % interval {ends}, n = {found.summary['n']:,}")
+    rare = found.per_class[found.per_class["images"] < FEW_IMAGES]
+    if len(rare):
+        st.warning(
+            f"{len(rare)} of {len(found.classes)} classes have under {FEW_IMAGES} images here: "
+            "their figures are rough. The intervals say how rough.",
+            icon=":material/info:",
+        )
+    share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+    st.dataframe(
+        found.per_class.sort_values("recall", na_position="last"), hide_index=True,
+        alt="Figures of each class, the weakest first",
+        column_config={
+            "precision": share, "recall": share, "f1": share,
+            "recall_low": st.column_config.NumberColumn("recall from", format="percent"),
+            "recall_high": st.column_config.NumberColumn("to (95 %)", format="percent"),
+        },
+    )  # fmt: skip
+
+
+def confusion(run: Run, found: Evaluation, part: str) -> None:
+    """Which classes are taken for which; a cell shows its images."""
+    kind = st.segmented_control(
+        "Show", ["counts", "shares of the true class"], default="counts", key="confusion kind", required=True
+    )
+    shares = kind != "counts"
+    st.caption("Rows are true classes, columns what the classifier said. Choose a cell to see its images.")
+    table = charts.confusion_table(found.confusion, found.classes, shares=shares)
+    chosen = st.dataframe(
+        charts.styled(table, shares=shares), on_select="rerun", selection_mode="single-cell",
+        key=f"confusion {run.id} {part} {kind}", alt="Confusion matrix",
+        height=min(38 + 35 * len(found.classes), 640),
+    )  # fmt: skip
+    cells = chosen.selection.cells
+    if cells:
+        row, predicted = cells[0]
+        true = found.classes[row]
+        st.markdown(f"True class **{widgets.plain(true)}**, classified as **{widgets.plain(predicted)}**")
+        query = {"split": part, "true": true, "predicted": predicted}
+        name = widgets.image_grid(
+            f"/api/runs/{run.id}/images", query, "cell", "No image is in this cell.", 340
+        )
+        explain(run, found, part, name, "cell")
+
+
+def roc(found: Evaluation) -> None:
+    """How well each class is told from the rest, at every threshold."""
+    st.caption(
+        "Each point is a threshold: how many images of the class are found, against how many of the "
+        "others are taken for it. The area (AUC) is 1 for perfect, 0.5 for guessing."
+    )
+    left, right = st.columns([3, 2])
+    names = st.session_state.get("roc classes", [])
+    curves = [c for c in found.roc if not names or c.title in names or c in found.roc[-2:]]
+    left.plotly_chart(charts.roc(curves), key="roc", alt="ROC curves")
+    with right:
+        st.multiselect("Show classes", found.classes, key="roc classes", placeholder="all")
+        areas = [{"curve": c.title, "AUC": c.auc} for c in found.roc]
+        st.dataframe(
+            areas, hide_index=True, alt="Areas under the ROC curves", height=380,
+            column_config={"AUC": st.column_config.NumberColumn(format="%.4f")},
+        )  # fmt: skip
+
+
+def mistakes(run: Run, found: Evaluation, part: str) -> None:
+    """The images it got wrong, the surest first, and why."""
+    st.caption(
+        "True class → what the classifier said, the surest mistakes first: a wrong label is often "
+        "among them. Choose one to see what it looked at."
+    )
+    name = widgets.image_grid(
+        f"/api/runs/{run.id}/images", {"split": part}, "mistakes", "No mistakes here.", 360
+    )
+    explain(run, found, part, name, "mistakes")
+
+
+def explain(run: Run, found: Evaluation, part: str, clicked: str, scope: str) -> None:
+    """Grad-CAM of the image that was clicked last."""
+    key = f"explained {run.id} {part} {scope}"
+    if clicked:
+        st.session_state[key] = clicked
+    name = st.session_state.get(key, "")
+    if not name or not found.has(name):
+        return
+    said = found.said_of(name)
+    left, right = st.columns(2)
+    with right:
+        st.text(name)
+        st.markdown(
+            f"True class **{widgets.plain(said.true)}**, classified as **{widgets.plain(said.classes[0])}**"
+        )
+        st.plotly_chart(
+            charts.probabilities(said.classes, said.probabilities), key=f"bars {scope}",
+            alt="Probabilities of the classes",
+        )  # fmt: skip
+        options = list(dict.fromkeys([said.classes[0], said.true, *said.classes]))
+        shown = st.selectbox("Explain the class", options, key=f"class {scope} {name}")
+    with left:
+        base = f"/api/runs/{run.id}/maps"
+        query = widgets.query(image=name, **{"class": shown})
+        widgets.overlay(
+            f"{base}/picture?{query}", f"{base}/heat?{query}", f"Grad-CAM of {name}",
+            f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.", f"overlay {scope}",
+        )  # fmt: skip
+
+
+st.title("Evaluate")
+st.caption("How often it is right, where it is wrong, and what it looked at. Every figure has its n and interval.")
+scored = [run for run in runs.all_runs() if run.predictions.exists()]
+current = widgets.pick_run(scored, "No run has finished yet. Train one first.")
+part = st.segmented_control(
+    "Images", list(PART_NAMES), default="test", key="part", format_func=PART_NAMES.__getitem__, required=True,
+    help="Test images were never seen in training; training images only show how much was learned by heart.",
+)  # fmt: skip
+evaluation = report.evaluate(current.folder, part)
+if evaluation is None:
+    st.info("This run has no such images. Choose another part.")
+else:
+    tabs = st.tabs(["Figures", "Confusion", "ROC", "Mistakes"])
+    with tabs[0]:
+        overview(evaluation)
+    with tabs[1]:
+        confusion(current, evaluation, part)
+    with tabs[2]:
+        roc(evaluation)
+    with tabs[3]:
+        mistakes(current, evaluation, part)

@@ -1,0 +1,248 @@
+"""Pieces that several pages draw: pickers, image grids, uploads, overlays, refusals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from core.data import dataset as datasets
+from core.data.dataset import Dataset
+from core.data.importing import Imported
+from core.errors import HeadstartError
+from core.recipe import Recipe, choices, fields, number_or_yaml, value_of
+from core.runs import run as runs
+from core.runs.run import Run, State
+from core.training.events import PHASES, Event
+
+PARTS = Path(__file__).parent / "components"
+
+
+def part(name: str) -> str:
+    """The text of a component's file."""
+    return (PARTS / name).read_text(encoding="utf-8")
+
+
+_GRID = st.components.v2.component(
+    "headstart_grid",
+    html='<div class="frame" tabindex="0" role="list"></div>\n<div class="note" role="status"></div>',
+    css=part("grid.css"),
+    js=part("grid.js"),
+)
+_UPLOAD = st.components.v2.component(
+    "headstart_upload", html=part("upload.html"), css=part("upload.css"), js=part("upload.js")
+)
+_OVERLAY = st.components.v2.component(
+    "headstart_overlay", html=part("overlay.html"), css=part("overlay.css"), js=part("overlay.js")
+)
+
+_PICTURE = st.components.v2.component(
+    "headstart_picture",
+    html="<img>\n",
+    css="img { max-width: 100%;\n max-height: 70vh; border-radius: var(--st-base-radius); }",
+    js="""export default function ({ data, parentElement }) {
+  const image = parentElement.querySelector("img")
+  if (image.getAttribute("src") !== data.src) image.src = data.src
+  image.alt = data.alt
+}""",
+)
+
+ICONS: dict[State, str] = {
+    "created": ":material/radio_button_unchecked:",
+    "queued": ":material/hourglass_empty:",
+    "starting": ":material/hourglass_top:",
+    "running": ":material/play_circle:",
+    "stopping": ":material/pause_circle:",
+    "interrupted": ":material/warning:",
+    "finished": ":material/check_circle:",
+    "stopped": ":material/stop_circle:",
+    "failed": ":material/error:",
+}
+
+
+def plain(text: object) -> str:
+    """Text that Markdown shows literally: names come from files and may hold anything."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>$~:&@])", r"\\\1", line)
+
+
+def refusal(error: HeadstartError) -> None:
+    """What is wrong, and what to do."""
+    st.error(f"{plain(error.what)}\n\n{plain(error.remedy)}", icon=":material/block:")
+
+
+def refused(action: Callable[[], Any]) -> Any:
+    """The result of an action; None, with the refusal shown, if it is refused."""
+    try:
+        return action()
+    except HeadstartError as error:
+        refusal(error)
+        return None
+
+
+def dataset_label(dataset_id: str, name: str) -> str:
+    """A dataset in pickers and addresses: its name and id."""
+    return f"{' '.join(name.split())[:60]} · {dataset_id}"
+
+
+def run_label(run: Run) -> str:
+    """A run in pickers and addresses: its name and id."""
+    return f"{' '.join(run.name.split())[:60]} · {run.id}"
+
+
+def id_of(label: str) -> str:
+    """The id at the end of a label."""
+    return label.rpartition(" · ")[2]
+
+
+def pick_dataset() -> Dataset:
+    """The dataset that the user works on; without any, the page ends with what to do."""
+    found = datasets.summaries()
+    if not found:
+        st.info("There is no dataset yet. Begin with your photos, or try the sample.")
+        st.page_link("data.py", label="Add a dataset", icon=":material/add_photo_alternate:")
+        st.stop()
+    labels = [dataset_label(d["id"], d["name"]) for d in found]
+    chosen = st.selectbox("Dataset", labels, key="dataset", bind="query-params")
+    return datasets.load(id_of(chosen or labels[0]))
+
+
+def pick_run(candidates: list[Run], empty: str) -> Run:
+    """The run that the user looks at; without any, the page ends with what to do."""
+    if not candidates:
+        st.info(empty)
+        st.page_link("recipe.py", label="Start a training", icon=":material/tune:")
+        st.stop()
+    labels = [run_label(run) for run in candidates]
+    chosen = st.selectbox("Run", labels, key="run", bind="query-params")
+    return runs.load(id_of(chosen or labels[0]))
+
+
+def go(page: str, **parameters: str) -> None:
+    """Go to another page with a dataset or run chosen."""
+    st.switch_page(page, query_params=parameters)
+
+
+def image_grid(source: str, query: dict[str, Any], key: str, empty: str, height: int = 420) -> str:
+    """Images from a route of the API, any number; the one that was just clicked, else ""."""
+    parameters = urlencode({k: v for k, v in query.items() if v is not None}, doseq=True)
+    address = f"{source}?{parameters}" if parameters else source
+    result = _GRID(
+        data={"source": address, "height": height, "empty": empty},
+        key=key,
+        on_chosen_change=lambda: None,
+    )
+    return str(result.chosen or "")
+
+
+def upload(key: str) -> dict[str, str] | None:
+    """A file that has just arrived in full: its upload id and its name; else None."""
+    result = _UPLOAD(key=key, on_arrived_change=lambda: None)
+    arrived: dict[str, str] | None = result.arrived
+    return arrived
+
+
+def overlay(picture: str, heat: str, alt: str, note: str, key: str) -> None:
+    """A picture with a heat map over it and a slider for its strength; both by URL."""
+    _OVERLAY(data={"picture": picture, "heat": heat, "alt": alt, "note": note}, key=key)
+
+
+def follow(steps: Iterable[Imported], text: str) -> Dataset | None:
+    """Show the progress of an import; its dataset, or None, with the refusal shown."""
+    bar = st.progress(0.0, text=text)
+
+    def followed() -> Dataset | None:
+        last = None
+        for last in steps:
+            share = last.done / max(1, last.total)
+            bar.progress(min(1.0, share), text=f"{text}: {last.done:,} of {last.total:,} images")
+        return last.dataset if last else None
+
+    found: Dataset | None = refused(followed)
+    bar.empty()
+    return found
+
+
+def share_with_interval(figures: dict[str, Any], name: str = "accuracy") -> str:
+    """A figure with its 95 % interval and n, as text."""
+    if not figures.get("n"):
+        return "no test images"
+    low, high = figures[f"{name}_low"], figures[f"{name}_high"]
+    return f"{figures[name]:.1%} (95 %: {low:.1%} to {high:.1%}, n = {figures['n']:,})"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+FIELDS = dict(fields())
+
+
+def field(name: str, recipe: Recipe, scope: str) -> Any:
+    """The widget of a recipe field, chosen by its type; help is the field's own description.
+
+    scope: fields of another preset are other widgets, so that each keeps its own draft.
+    """
+    info, value = FIELDS[name], value_of(recipe, name)
+    label, key = name.rpartition(".")[2].replace("_", " ").capitalize(), f"{scope} {name}"
+    about: dict[str, Any] = {"help": info.description, "key": key, "persist_state": "session"}
+    options = choices(info)
+    low, high = bounds(info)
+    if options:
+        return st.selectbox(label, options, index=options.index(value), **about)
+    if isinstance(value, bool):
+        return st.toggle(label, value, **about)
+    if isinstance(value, float) and low is not None and high is not None:
+        step = (high - low) / 100
+        return st.slider(label, float(low), float(high), value, step=step, **about)
+    if isinstance(value, int) and "auto" not in str(info.annotation):
+        return st.number_input(label, low, high, value, **about)
+    shown = str(list(value)) if isinstance(value, tuple) else f"{value}"
+    # Numbers with no upper end, and those that may also be auto, are typed.
+    return number_or_yaml(st.text_input(label, shown, **about))
+
+
+def bounds(info: Any) -> tuple[Any, Any]:
+    """The least and the largest value that a field allows, None where there is none."""
+    least = [rule.ge for rule in info.metadata if getattr(rule, "ge", None) is not None]
+    most = [rule.le for rule in info.metadata if getattr(rule, "le", None) is not None]
+    return (least or [None])[0], (most or [None])[0]
+
+
+def query(**parameters: str) -> str:
+    """Parameters as the end of an address."""
+    return urlencode(parameters)
+
+
+def phase(status: runs.Status) -> str:
+    """What a running training does now, in words."""
+    text = PHASES[status.phase]
+    if status.epochs and status.phase in ("head", "tune"):
+        text += f", epoch {status.epoch} of {status.epochs}"
+    return f"{text}, {status.images_per_second:,.0f} images a second"
+
+
+def ending(run: Run, events: list[Event]) -> None:
+    """Why a run has no figures: what happened and what to do."""
+    state, last = runs.state_of(run, events), runs.ended(events)
+    if last and last.what:
+        st.error(f"{plain(last.what)}\n\n{plain(last.remedy)}", icon=":material/error:")
+    else:
+        st.warning(runs.STATES[state], icon=ICONS[state])
+
+
+@st.dialog("Image", width="large")
+def show_image(dataset: Dataset, name: str) -> None:
+    """One image, large, with what is known of it."""
+    facts = dataset.table[dataset.table["name"] == name].iloc[0]
+    _PICTURE(data={"src": f"/api/datasets/{dataset.id}/pictures/{facts['sha256']}", "alt": name})
+    st.text(f"{name}\nclass {facts['label']}, {facts['width']} × {facts['height']} pixels, {facts['format']}")

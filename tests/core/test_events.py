@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+
+from core.training import events
+from core.training.events import Ended, EpochEnded, Note, Progress, Started, Step
+
+STARTED = Started(
+    dataset="abc",
+    images={"train": 70, "val": 15, "test": 15},
+    classes=2,
+    device="cpu",
+    precision="bf16",
+    machine="2 cores",
+    versions={"torch": "2.14"},
+    epochs=5,
+    resumed=True,
+)
+PROGRESS = Progress("head", 3, 9, 41.5, 800.0, 2, [7, 8], [0.5, 0.25], [1e-3, 9e-4])
+ENDED = Ended("failed", {"test": {"accuracy": 0.9, "n": 15}}, "The disk is full.", "Free some.")
+
+
+def epoch(number: int, phase: str = "tune", loss: float = 0.5) -> EpochEnded:
+    figures = {"loss": loss, "accuracy": 0.9, "macro_f1": 0.9}
+    return EpochEnded(phase, number, 5, number * 10, figures, {}, 1e-3, 1.5, best=False)
+
+
+EVENTS = [STARTED, PROGRESS, epoch(1), Note("Few images.", "warning"), ENDED]
+
+
+def over_the_wire(event: events.Event) -> events.Event | None:
+    return events.from_json(json.loads(json.dumps(events.to_json(event), allow_nan=False)))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_comes_back_from_json_as_it_was(event: events.Event):
+    assert over_the_wire(event) == event
+
+
+def test_every_kind_of_event_is_tried_here():
+    assert {type(event) for event in EVENTS} == set(events.KINDS.values())
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_lacks_becomes_null_at_any_depth(number: float):
+    ended = events.to_json(Ended("failed", {"val": {"loss": number, "all": [1.0, (number,)]}}))
+    assert ended["result"] == {"val": {"loss": None, "all": [1.0, [None]]}}
+    progress = over_the_wire(Progress("tune", 1, 2, number, 1.0, losses=[number]))
+    assert isinstance(progress, Progress)
+    assert (progress.images_per_second, progress.losses) == (None, [None])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"kind": "Danced"}, {"kind": None}, {"kind": "Note"}, {"kind": "Ended", "why": "x"}],
+)
+def test_an_event_of_another_version_is_passed_over(record: dict):
+    known = events.to_json(Note("kept"))
+    assert list(events.read([record, known])) == [Note("kept")]
+
+
+def test_a_field_of_a_later_version_is_passed_over():
+    assert events.from_json({"kind": "Note", "text": "kept", "color": "red"}) == Note("kept")
+
+
+def test_after_a_resume_the_last_record_of_an_epoch_counts():
+    history = [epoch(0), epoch(1), epoch(2, loss=9.0), STARTED, epoch(2, loss=0.1), epoch(3)]
+    found = events.epochs_of(history)
+    assert [e.epoch for e in found] == [0, 1, 2, 3]
+    assert found[2].val["loss"] == 0.1
+
+
+def test_epochs_stand_in_the_order_of_the_phases():
+    history = [epoch(1, "tune"), epoch(0, "tune"), epoch(1, "head"), epoch(0, "head")]
+    found = [(e.phase, e.epoch) for e in events.epochs_of(history)]
+    assert found == [("head", 0), ("head", 1), ("tune", 0), ("tune", 1)]
+
+
+def test_after_a_resume_the_last_record_of_a_step_counts():
+    again = Progress("head", 3, 9, 40.0, 800.0, 2, [8, 9], [0.2, 0.1], [9e-4, 8e-4])
+    assert events.steps_of([PROGRESS, Note("x"), again]) == [
+        Step("head", 7, 0.5, 1e-3),
+        Step("head", 8, 0.2, 9e-4),
+        Step("head", 9, 0.1, 8e-4),
+    ]
+
+
+def test_an_event_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        STARTED.classes = 3  # type: ignore[misc]
+    assert asdict(STARTED)["classes"] == 2
