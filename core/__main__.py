@@ -6,7 +6,6 @@ With --json the last line on standard output is one JSON object. Exit status: 0 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,23 +24,20 @@ from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.data.importing import import_all
 from core.errors import HeadstartError, NotFound
-from core.recipe import PRESETS, Recipe
+from core.recipe import PRESETS
 from core.runs import run as runs
 from core.runs.run import Run
+from core.schema import Recipe
 from core.settings import settings
-from core.storage import Json, free_bytes, write_bytes
-from core.training.events import PHASES, Ended, EpochEnded, Event, Note, Progress, Started
+from core.storage import free_bytes, write_bytes
+from core.telling import Teller, accuracy_text, facts_of, outcome_facts, say, summary_text
+from core.training.events import Ended, Event
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 FIELD_HELP = "Recipe fields for --set: " + ", ".join(name for name, _ in recipes.fields())
-
-
-def say(content: Json, as_json: bool, text: str) -> None:
-    """Print a result for a program or for a person."""
-    print(json.dumps(content, allow_nan=False, ensure_ascii=False) if as_json else text, flush=True)
 
 
 def found_dataset(text: str) -> Dataset:
@@ -160,59 +156,6 @@ def worked(run: Run, as_json: bool) -> None:
     say(facts_of(run, ended), as_json, summary_text(run, ended))
 
 
-def facts_of(run: Run, ended: Ended) -> Json:
-    """The JSON of a run that is over."""
-    return {"run": run.id, "state": ended.reason, "dataset": run.dataset, **ended.result}
-
-
-def summary_text(run: Run, ended: Ended) -> str:
-    """The result of a run in words."""
-    lines = [f"{run.id} {ended.reason} after {ended.result.get('seconds', 0):.1f} s"]
-    for part in ("val", "test"):
-        figures = ended.result.get(part, {})
-        if figures.get("n"):
-            lines.append(
-                f"  {part}: accuracy {figures['accuracy']:.3f} "
-                f"({figures['accuracy_low']:.3f}–{figures['accuracy_high']:.3f}), "
-                f"macro-F1 {figures['macro_f1']:.3f}, n = {figures['n']}"
-            )
-    return "\n".join(lines)
-
-
-class Teller:
-    """Prints events for a person; progress at most every few seconds."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
-        self.told_at = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Print one event."""
-        text = "" if self.quiet else self.text_of(event)
-        if text:
-            print(text, flush=True)
-
-    def text_of(self, event: Event) -> str:
-        """One line for an event, or nothing."""
-        match event:
-            case Started():
-                return f"{event.images} on {event.device}" + (" (resumed)" if event.resumed else "")
-            case EpochEnded():
-                return (
-                    f"{PHASES[event.phase]}: epoch {event.epoch}/{event.epochs} "
-                    f"validation loss {event.val['loss']:.4f} accuracy {event.val['accuracy']:.4f}"
-                )
-            case Note():
-                return event.text
-            case Progress() if time.monotonic() - self.told_at > 3:
-                self.told_at = time.monotonic()
-                return (
-                    f"{PHASES[event.phase]}: {event.done}/{event.total}, "
-                    f"{event.images_per_second:.0f} images/s"
-                )
-        return ""
-
-
 @app.command()
 def stop(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: AsJson = False) -> None:
     """Ask a run to stop; its best epoch so far is scored and kept."""
@@ -237,19 +180,14 @@ def runs_(as_json: AsJson = False) -> None:
     say({"runs": rows}, as_json, "\n".join(lines) or "There are no runs yet.")
 
 
-def accuracy_text(figures: Json) -> str:
-    """A test accuracy with its interval, or as many spaces."""
-    if not figures.get("n"):
-        return " " * 21
-    low, high = figures["accuracy_low"], figures["accuracy_high"]
-    return f"{figures['accuracy']:.3f} ({low:.3f}–{high:.3f})"
-
-
 @app.command("datasets")
 def datasets_(as_json: AsJson = False) -> None:
     """List all datasets, the newest first."""
     found = datasets.summaries()
-    lines = [f"{d['id']}  {d['images']:>7,} images  {len(d['classes'])} classes  {d['name']}" for d in found]
+    lines = [
+        f"{d['id']}  {d['images']:>7,} images  {len(d['classes'])} classes  {d['name']}"
+        for d in found
+    ]
     say({"datasets": found}, as_json, "\n".join(lines) or "There are no datasets yet.")
 
 
@@ -311,18 +249,6 @@ def predict(
     result = [{"file": str(path), **outcome_facts(outcome)} for path, outcome in rows]
     lines = [f"{r['file']}: {r.get('prediction') or r['error']}" for r in result]
     say({"run": run.id, "predictions": result}, as_json, "\n".join(lines) or "There are no images.")
-
-
-def outcome_facts(outcome: Any) -> Json:
-    """One prediction, or refusal, as JSON."""
-    if isinstance(outcome, HeadstartError):
-        return {"error": str(outcome)}
-    return {
-        "prediction": outcome.classes[0],
-        "confidence": outcome.probabilities[0],
-        "probabilities": dict(zip(outcome.classes, outcome.probabilities, strict=True)),
-        "milliseconds": round(outcome.milliseconds, 1),
-    }
 
 
 @app.command()

@@ -1,14 +1,14 @@
 """The ways Headstart says no.
 
-    HeadstartError(what, remedy)
-    ├── ArchiveRefused     the upload cannot be used, or would be dangerous to use
-    ├── ImageRefused       one file is no image that can be read
-    ├── DatasetRefused     the images cannot be learned from as they are
-    ├── RecipeRefused      a value, or a combination of values, makes no sense
-    ├── WeightsMissing     the pretrained weights are not here and cannot be fetched
-    ├── NotFound           no dataset, run or image of that name
-    ├── NotNow             the thing asked for does not fit the run's present state
-    └── MachineRefused     the disk is full, or the device that was asked for is not there
+HeadstartError(what, remedy)
+├── ArchiveRefused     the upload cannot be used, or would be dangerous to use
+├── ImageRefused       one file is no image that can be read
+├── DatasetRefused     the images cannot be learned from as they are
+├── RecipeRefused      a value, or a combination of values, makes no sense
+├── WeightsMissing     the pretrained weights are not here and cannot be fetched
+├── NotFound           no dataset, run or image of that name
+├── NotNow             the thing asked for does not fit the run's present state
+└── MachineRefused     the disk is full, or the device that was asked for is not there
 """
 
 from __future__ import annotations

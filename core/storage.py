@@ -156,7 +156,7 @@ def read_lines(path: Path) -> list[Json]:
 
 def mend_lines(path: Path) -> None:
     """End a line that a killed writer left open, so that the next one starts afresh."""
-    if path.exists() and not path.read_bytes()[-1:] in (b"", b"\n"):
+    if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
         with path.open("ab") as file:
             file.write(b"\n")
 

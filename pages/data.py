@@ -11,6 +11,7 @@ from core.data.dataset import Dataset
 from core.evaluation import charts
 from core.runs import run as runs
 from core.runs.run import Run
+from core.schema import Recipe
 from core.serving import uploads
 from core.settings import settings
 from pages import widgets
@@ -54,7 +55,7 @@ def from_server() -> str:
 
 def overview(dataset: Dataset) -> None:
     """Counts, sizes, what was skipped, and the split."""
-    parts = split.split(dataset, recipes.Recipe().data.split, recipes.Recipe().seed)
+    parts = split.split(dataset, Recipe().data.split, Recipe().seed)
     table = split.per_class(dataset, parts)
     sides = dataset.table[["width", "height"]]
     figures = st.columns(4)
@@ -63,7 +64,8 @@ def overview(dataset: Dataset) -> None:
     figures[2].metric(
         "Typical size, pixels",
         f"{int(sides['width'].median())} × {int(sides['height'].median())}",
-        help=f"Median width and height. Smallest side {sides.min(axis=None)}, largest {sides.max(axis=None)}.",
+        help=f"Median width and height. Smallest side {sides.min(axis=None)}, "
+        f"largest {sides.max(axis=None)}.",
         border=True,
     )
     figures[3].metric("Files skipped", len(dataset.skipped), border=True)

@@ -13,9 +13,9 @@ from pages import widgets
 FEW_IMAGES = 30
 PART_NAMES = {"test": "Test", "val": "Validation", "train": "Training"}
 FIGURES = {
-    "accuracy": ("Accuracy", "{:.1%}", "Share of images whose most probable class is the true one."),
-    "macro_f1": ("Macro-F1", "{:.3f}", "Mean of the classes' F1: each class counts the same, however rare."),
-    "log_loss": ("Log loss", "{:.3f}", "How wrong the probabilities are; 0 is perfect, and being sure and wrong costs most."),
+    "accuracy": ("Accuracy", "{:.1%}", "Share of images whose top class is the true one."),
+    "macro_f1": ("Macro-F1", "{:.3f}", "Mean of the classes' F1: a rare class counts the same."),
+    "log_loss": ("Log loss", "{:.3f}", "0 is perfect; being sure and wrong costs most."),
 }  # fmt: skip
 
 
@@ -49,10 +49,16 @@ def overview(found: Evaluation) -> None:
 def confusion(run: Run, found: Evaluation, part: str) -> None:
     """Which classes are taken for which; a cell shows its images."""
     kind = st.segmented_control(
-        "Show", ["counts", "shares of the true class"], default="counts", key="confusion kind", required=True
+        "Show",
+        ["counts", "shares of the true class"],
+        default="counts",
+        key="confusion kind",
+        required=True,
     )
     shares = kind != "counts"
-    st.caption("Rows are true classes, columns what the classifier said. Choose a cell to see its images.")
+    st.caption(
+        "Rows are true classes, columns what the classifier said. Choose a cell to see its images."
+    )
     table = charts.confusion_table(found.confusion, found.classes, shares=shares)
     chosen = st.dataframe(
         charts.styled(table, shares=shares), on_select="rerun", selection_mode="single-cell",
@@ -63,7 +69,9 @@ def confusion(run: Run, found: Evaluation, part: str) -> None:
     if cells:
         row, predicted = cells[0]
         true = found.classes[row]
-        st.markdown(f"True class **{widgets.plain(true)}**, classified as **{widgets.plain(predicted)}**")
+        st.markdown(
+            f"True class **{widgets.plain(true)}**, classified as **{widgets.plain(predicted)}**"
+        )
         query = {"split": part, "true": true, "predicted": predicted}
         name = widgets.image_grid(
             f"/api/runs/{run.id}/images", query, "cell", "No image is in this cell.", 340
@@ -74,8 +82,8 @@ def confusion(run: Run, found: Evaluation, part: str) -> None:
 def roc(found: Evaluation) -> None:
     """How well each class is told from the rest, at every threshold."""
     st.caption(
-        "Each point is a threshold: how many images of the class are found, against how many of the "
-        "others are taken for it. The area (AUC) is 1 for perfect, 0.5 for guessing."
+        "Each point is a threshold: how many images of the class are found, against how many of "
+        "the others are taken for it. The area (AUC) is 1 for perfect, 0.5 for guessing."
     )
     left, right = st.columns([3, 2])
     names = st.session_state.get("roc classes", [])
@@ -115,7 +123,8 @@ def explain(run: Run, found: Evaluation, part: str, clicked: str, scope: str) ->
     with right:
         st.text(name)
         st.markdown(
-            f"True class **{widgets.plain(said.true)}**, classified as **{widgets.plain(said.classes[0])}**"
+            f"True class **{widgets.plain(said.true)}**, "
+            f"classified as **{widgets.plain(said.classes[0])}**"
         )
         st.plotly_chart(
             charts.probabilities(said.classes, said.probabilities), key=f"bars {scope}",
@@ -128,17 +137,23 @@ def explain(run: Run, found: Evaluation, part: str, clicked: str, scope: str) ->
         query = widgets.query(image=name, **{"class": shown})
         widgets.overlay(
             f"{base}/picture?{query}", f"{base}/heat?{query}", f"Grad-CAM of {name}",
-            f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.", f"overlay {scope}",
+            f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.",
+            f"overlay {scope}",
         )  # fmt: skip
 
 
 st.title("Evaluate")
-st.caption("How often it is right, where it is wrong, and what it looked at. Every figure has its n and interval.")
+st.caption(
+    "How often it is right, where it is wrong, and what it looked at. "
+    "Every figure has its n and its interval."
+)
 scored = [run for run in runs.all_runs() if run.predictions.exists()]
 current = widgets.pick_run(scored, "No run has finished yet. Train one first.")
 part = st.segmented_control(
-    "Images", list(PART_NAMES), default="test", key="part", format_func=PART_NAMES.__getitem__, required=True,
-    help="Test images were never seen in training; training images only show how much was learned by heart.",
+    "Images", list(PART_NAMES), default="test", key="part", required=True,
+    format_func=PART_NAMES.__getitem__,
+    help="Test images were never seen in training; training images only show how much was learned "
+    "by heart.",
 )  # fmt: skip
 evaluation = report.evaluate(current.folder, part)
 if evaluation is None:

@@ -12,7 +12,11 @@ PAGES = {
     "data.py": ("Data", ":material/photo_library:", "Bring photos in, look at them, first model."),
     "recipe.py": ("Recipe", ":material/tune:", "Choose how to train, and start."),
     "train.py": ("Train", ":material/monitoring:", "Watch trainings; stop and resume them."),
-    "evaluate.py": ("Evaluate", ":material/fact_check:", "See where a classifier is right and wrong."),
+    "evaluate.py": (
+        "Evaluate",
+        ":material/fact_check:",
+        "See where a classifier is right and wrong.",
+    ),
     "predict.py": ("Predict", ":material/image_search:", "Classify a photo of your own."),
 }
 

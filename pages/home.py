@@ -6,11 +6,26 @@ from core.data import dataset as datasets
 from core.runs import run as runs
 
 STEPS = (
-    ("data.py", ":material/photo_library:", "1. Data", "Bring labelled photos: one folder for each class, in a zip. Or try the sample."),
-    ("recipe.py", ":material/tune:", "2. Recipe", "Choose a preset, or every detail. A pretrained network gives the head start."),
-    ("train.py", ":material/monitoring:", "3. Train", "Watch it learn. It goes on when you close this page."),
-    ("evaluate.py", ":material/fact_check:", "4. Evaluate", "See how often it is right, where it is wrong, and what it looked at."),
-    ("predict.py", ":material/image_search:", "5. Predict", "Classify photos it has never seen."),
+    (
+        "data.py", ":material/photo_library:", "1. Data",
+        "Bring labelled photos: one folder for each class, in a zip. Or try the sample.",
+    ),
+    (
+        "recipe.py", ":material/tune:", "2. Recipe",
+        "Choose a preset, or every detail. A pretrained network gives the head start.",
+    ),
+    (
+        "train.py", ":material/monitoring:", "3. Train",
+        "Watch it learn. It goes on when you close this page.",
+    ),
+    (
+        "evaluate.py", ":material/fact_check:", "4. Evaluate",
+        "See how often it is right, where it is wrong, and what it looked at.",
+    ),
+    (
+        "predict.py", ":material/image_search:", "5. Predict",
+        "Classify photos that it has never seen.",
+    ),
 )  # fmt: skip
 
 st.title("Headstart")

@@ -20,7 +20,9 @@ def photo() -> bytes:
     if source == "the camera":
         taken = st.camera_input("Take a photo", key="camera")
     else:
-        taken = st.file_uploader("Choose a photo", key="photo", help="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.")
+        taken = st.file_uploader(
+            "Choose a photo", key="photo", help="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
+        )
     return taken.getvalue() if taken else b""
 
 
@@ -30,7 +32,12 @@ def answer(run: Run, content: bytes) -> None:
         found = predictor.predict(run.model, content)
     left, right = st.columns(2)
     with right:
-        st.metric("Most probable", widgets.plain(found.classes[0]), f"{found.probabilities[0]:.1%}", delta_arrow="off")
+        st.metric(
+            "Most probable",
+            widgets.plain(found.classes[0]),
+            f"{found.probabilities[0]:.1%}",
+            delta_arrow="off",
+        )
         st.plotly_chart(
             charts.probabilities(found.classes, found.probabilities), key="bars",
             alt="Probabilities of the classes",
@@ -46,7 +53,9 @@ def answer(run: Run, content: bytes) -> None:
 
 
 st.title("Predict")
-st.caption("Classify a photo that it has never seen. It is prepared exactly as the validation images were.")
+st.caption(
+    "Classify a photo that it has never seen. It is prepared exactly as the validation images were."
+)
 trained = [run for run in runs.all_runs() if run.model.exists()]
 current = widgets.pick_run(trained, "There is no trained classifier yet. Train one first.")
 given = photo()

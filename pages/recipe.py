@@ -1,4 +1,4 @@
-"""Choose how to train: a preset, a backbone, a technique, augmentations; see what they do; start."""
+"""Choose how to train: preset, backbone, technique, augmentation; see what they do; start."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import streamlit as st
 from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.models import catalog, weights
-from core.recipe import PRESET_HELP, PRESETS, Recipe
+from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
-from core.serving import advice
+from core.schema import Recipe
+from core.training import estimate as estimating
 from pages import widgets
 
 SHOWN_FIRST = ("technique.name", "schedule.epochs", "image.size", "image.fit")
@@ -49,7 +50,9 @@ def backbone_field(base: Recipe, scope: str) -> str:
     shown = [b for b in catalog.backbones() if in_group(b, group)]
     with st.container(height=340 if len(shown) > PER_ROW else "content", border=False):
         for start in range(0, len(shown), PER_ROW):
-            for column, one in zip(st.columns(PER_ROW), shown[start : start + PER_ROW], strict=False):
+            for column, one in zip(
+                st.columns(PER_ROW), shown[start : start + PER_ROW], strict=False
+            ):
                 with column:
                     card(one, key)
     typed = st.text_input(
@@ -70,7 +73,9 @@ def card(one: catalog.Backbone, key: str) -> None:
         here = weights.usable_now(one.name)
         st.markdown(f"**{widgets.plain(one.title)}**")
         st.caption(widgets.plain(one.good_for))
-        accuracy = f"{one.imagenet_top1:.1f} % on ImageNet" if one.imagenet_top1 else "no ImageNet figure"
+        accuracy = (
+            f"{one.imagenet_top1:.1f} % on ImageNet" if one.imagenet_top1 else "no ImageNet figure"
+        )
         st.caption(
             f"{one.parameters_m:g} M parameters · {one.input_size} px · {accuracy}  \n"
             f"license {widgets.plain(one.license)}"
@@ -131,11 +136,12 @@ def preview(dataset: Dataset, recipe: Recipe) -> None:
             "Choose finetune or from_scratch to use it."
         )
     else:
-        st.caption("A dozen of your images as one epoch sees them; every epoch sees other versions.")
+        st.caption(
+            "A dozen of your images as one epoch sees them; every epoch sees other versions."
+        )
     st.button("Other versions", icon=":material/refresh:", key="again", on_click=count_up)
-    shown = widgets.refused(lambda: advice.preview(dataset, recipe, 12, st.session_state.get("versions", 0)))
-    if shown:
-        st.image([url for _, url in shown], [widgets.plain(label) for label, _ in shown], width=104)
+    seen = {"recipe": recipes.to_yaml(recipe), "seed": st.session_state.get("versions", 0)}
+    widgets.image_grid(f"/api/datasets/{dataset.id}/previews", seen, "preview", "No images.", 560)
 
 
 def count_up() -> None:
@@ -153,7 +159,7 @@ def start(dataset: Dataset, recipe: Recipe, preset: str) -> None:
     with right:
         if st.button("Estimate time and memory", icon=":material/timer:", key="estimate"):
             with st.spinner("Measuring a few steps on this machine…"):
-                found = widgets.refused(lambda: advice.estimate(dataset, recipe))
+                found = widgets.refused(lambda: estimating.estimate(dataset, recipe))
             if found:
                 st.write(
                     f"About {widgets.duration(found.seconds)} and {found.memory_mb / 1000:.1f} GB "
@@ -172,7 +178,10 @@ def as_yaml(recipe: Recipe) -> None:
 
 
 st.title("Recipe")
-st.caption("Everything a training depends on. A preset is a good start; nothing runs before you press Start.")
+st.caption(
+    "Everything a training depends on. A preset is a good start; "
+    "nothing runs before you press Start."
+)
 dataset = widgets.pick_dataset()
 base, scope, preset = base_recipe()
 values = chosen_values(base, scope, dataset)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
+from core.errors import HeadstartError
 from core.evaluation import charts
 from core.runs import run as runs
 from core.runs.run import Run, Status
@@ -11,6 +14,8 @@ from core.training.events import Event, Note, epochs_of, steps_of
 from pages import widgets
 
 SECONDS_BETWEEN_LOOKS = 1.0
+STOP_HELP = "The best epoch so far is scored and kept."
+RESUME_HELP = "Goes on from the last checkpoint."
 
 
 def watch(run: Run) -> None:
@@ -36,16 +41,29 @@ def head(run: Run, status: Status) -> None:
     with left:
         st.subheader(widgets.plain(run.name))
         place = f" Place {status.place} in the queue." if status.place else ""
-        st.markdown(f"{widgets.ICONS[status.state]} **{status.state}** — {runs.STATES[status.state]}{place}")
-    if status.state in ("queued", "starting", "running"):
-        if middle.button("Stop", icon=":material/stop:", key="stop", help="The best epoch so far is scored and kept."):
-            widgets.refused(lambda: runs.ask_to_stop(run))
-            st.rerun()
-    elif status.state in ("interrupted", "stopped", "failed", "created"):
-        if middle.button("Resume", icon=":material/play_arrow:", key="resume", help="Goes on from the last checkpoint."):
-            widgets.refused(lambda: runs.enqueue(run))
-            st.rerun()
+        st.markdown(
+            f"{widgets.ICONS[status.state]} **{status.state}** — {runs.STATES[status.state]}{place}"
+        )
+    stoppable = status.state in ("queued", "starting", "running")
+    resumable = status.state in ("interrupted", "stopped", "failed", "created")
+    with middle:
+        if stoppable and st.button("Stop", icon=":material/stop:", key="stop", help=STOP_HELP):
+            act(lambda: runs.ask_to_stop(run))
+        if resumable and st.button(
+            "Resume", icon=":material/play_arrow:", key="resume", help=RESUME_HELP
+        ):
+            act(lambda: runs.enqueue(run))
     if right.button("Refresh", icon=":material/refresh:", key="refresh", type="tertiary"):
+        st.rerun()
+
+
+def act(action: Callable[[], None]) -> None:
+    """Do something to a run and draw the page again, or show why it was refused."""
+    try:
+        action()
+    except HeadstartError as error:
+        widgets.refusal(error)
+    else:
         st.rerun()
 
 
@@ -95,11 +113,19 @@ def curves(run: Run, events: list[Event]) -> None:
     left, right = st.columns(2)
     if view == "by epoch":
         left.plotly_chart(charts.by_epoch(epochs, "loss"), key="loss", alt="Loss by epoch")
-        right.plotly_chart(charts.by_epoch(epochs, "accuracy"), key="accuracy", alt="Accuracy by epoch")
-        st.plotly_chart(charts.rate_by_epoch(epochs), key="epoch rate", alt="Learning rate by epoch")
+        right.plotly_chart(
+            charts.by_epoch(epochs, "accuracy"), key="accuracy", alt="Accuracy by epoch"
+        )
+        st.plotly_chart(
+            charts.rate_by_epoch(epochs), key="epoch rate", alt="Learning rate by epoch"
+        )
     else:
-        left.plotly_chart(charts.by_step(steps, "loss"), key="step loss", alt="Training loss by step")
-        right.plotly_chart(charts.by_step(steps, "rate"), key="step rate", alt="Learning rate by step")
+        left.plotly_chart(
+            charts.by_step(steps, "loss"), key="step loss", alt="Training loss by step"
+        )
+        right.plotly_chart(
+            charts.by_step(steps, "rate"), key="step rate", alt="Learning rate by step"
+        )
 
 
 def details(run: Run) -> None:
@@ -122,9 +148,13 @@ def every_run(found: list[Run]) -> None:
 
 
 st.title("Train")
-st.caption("Trainings go on when you close this page. One runs on each device; the others wait in order.")
+st.caption(
+    "Trainings go on when you close this page. One runs on each device; the others wait in order."
+)
 found = runs.all_runs()
-current = widgets.pick_run(found, "No training has been started yet. Choose a recipe and press Start.")
+current = widgets.pick_run(
+    found, "No training has been started yet. Choose a recipe and press Start."
+)
 is_live = runs.state_of(current) in runs.LIVE
 st.fragment(watch, run_every=SECONDS_BETWEEN_LOOKS if is_live else None)(current)
 details(current)

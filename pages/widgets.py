@@ -14,9 +14,10 @@ from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.data.importing import Imported
 from core.errors import HeadstartError
-from core.recipe import Recipe, choices, fields, number_or_yaml, value_of
+from core.recipe import choices, fields, number_or_yaml, value_of
 from core.runs import run as runs
 from core.runs.run import Run, State
+from core.schema import Recipe
 from core.training.events import PHASES, Event
 
 PARTS = Path(__file__).parent / "components"
@@ -29,7 +30,8 @@ def part(name: str) -> str:
 
 _GRID = st.components.v2.component(
     "headstart_grid",
-    html='<div class="frame" tabindex="0" role="list"></div>\n<div class="note" role="status"></div>',
+    html='<div class="frame" tabindex="0" role="list"></div>\n'
+    '<div class="note" role="status"></div>',
     css=part("grid.css"),
     js=part("grid.js"),
 )
@@ -193,7 +195,7 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
     scope: fields of another preset are other widgets, so that each keeps its own draft.
     """
     info, value = FIELDS[name], value_of(recipe, name)
-    label, key = name.rpartition(".")[2].replace("_", " ").capitalize(), f"{scope} {name}"
+    label, key = label_of(name), f"{scope} {name}"
     about: dict[str, Any] = {"help": info.description, "key": key, "persist_state": "session"}
     options = choices(info)
     low, high = bounds(info)
@@ -209,6 +211,17 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
     shown = str(list(value)) if isinstance(value, tuple) else f"{value}"
     # Numbers with no upper end, and those that may also be auto, are typed.
     return number_or_yaml(st.text_input(label, shown, **about))
+
+
+# Field names that say nothing without their section.
+VAGUE = ("size", "fit", "kind", "weights", "split", "metric", "patience")
+
+
+def label_of(name: str) -> str:
+    """What a field is called on the page: technique.name is Technique, image.fit Image fit."""
+    section, _, last = name.rpartition(".")
+    words = section if last == "name" else f"{section} {last}" if last in VAGUE else last
+    return words.replace("_", " ").strip().capitalize()
 
 
 def bounds(info: Any) -> tuple[Any, Any]:
@@ -245,4 +258,7 @@ def show_image(dataset: Dataset, name: str) -> None:
     """One image, large, with what is known of it."""
     facts = dataset.table[dataset.table["name"] == name].iloc[0]
     _PICTURE(data={"src": f"/api/datasets/{dataset.id}/pictures/{facts['sha256']}", "alt": name})
-    st.text(f"{name}\nclass {facts['label']}, {facts['width']} × {facts['height']} pixels, {facts['format']}")
+    st.text(
+        f"{name}\nclass {facts['label']}, {facts['width']} × {facts['height']} pixels, "
+        f"{facts['format']}"
+    )

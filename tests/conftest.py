@@ -17,6 +17,7 @@ from PIL import Image
 hypothesis.settings.register_profile(
     "headstart",
     deadline=None,
+    max_examples=50,
     derandomize=True,
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],

@@ -84,7 +84,9 @@ def kind_of(path: Path) -> str:
         return "not there"
     with path.open("rb") as file:
         start = file.read(8)
-    return next((kind for magic, kind in KINDS.items() if start.startswith(magic)), "something else")
+    return next(
+        (kind for magic, kind in KINDS.items() if start.startswith(magic)), "something else"
+    )
 
 
 def judge(source: Source, path: Path, name: str) -> None:
@@ -93,8 +95,7 @@ def judge(source: Source, path: Path, name: str) -> None:
     total = sum(member.size for member in source.members)
     if len(source.members) > limits.max_files:
         raise ArchiveRefused(
-            f"{name} holds {len(source.members):,} files and the limit is "
-            f"{limits.max_files:,}.",
+            f"{name} holds {len(source.members):,} files and the limit is {limits.max_files:,}.",
             "Divide it, or raise HEADSTART_MAX_FILES.",
         )
     packed = path.stat().st_size if path.is_file() else total

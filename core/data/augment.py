@@ -18,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from core.data.images import decode
-from core.recipe import Augmentation
+from core.schema import Augmentation
 
 # What letterbox bars and turned corners are filled with: mid gray, as far from all classes as any.
 FILL = 127
@@ -32,7 +32,7 @@ class Preprocessing:
     """How a file becomes the network's input; training, validation and serving share it.
 
     size: side of the square, pixels. short_side: the picture's shorter side before it is fitted.
-    mean, std: of the pretraining data, for values in 0–1. interpolation: bicubic, bilinear, nearest.
+    mean, std: of the pretraining data, for values in 0–1. interpolation: bicubic, …
     """
 
     size: int
@@ -65,7 +65,10 @@ def picture(content: bytes, preprocessing: Preprocessing) -> Tensor:
     factor = preprocessing.short_side / short
     factor = min(factor, LONGEST_TO_SHORTEST * preprocessing.short_side / long)
     size = [max(1, round(image.height * factor)), max(1, round(image.width * factor))]
-    return F.resize(pixels, size, InterpolationMode(preprocessing.interpolation), antialias=True)
+    resized: Tensor = F.resize(
+        pixels, size, InterpolationMode(preprocessing.interpolation), antialias=True
+    )
+    return resized
 
 
 def fitted(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -78,12 +81,14 @@ def middle(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     shortest = min(pixels.shape[-2:])
     if shortest != preprocessing.short_side:  # Only pictures of extreme shape.
         pixels = F.resize(pixels, [preprocessing.short_side], antialias=True)
-    return F.center_crop(pixels, [preprocessing.size, preprocessing.size])
+    square: Tensor = F.center_crop(pixels, [preprocessing.size, preprocessing.size])
+    return square
 
 
 def squashed(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The whole picture, its shape distorted to a square."""
-    return F.resize(pixels, [preprocessing.size, preprocessing.size], antialias=True)
+    square: Tensor = F.resize(pixels, [preprocessing.size, preprocessing.size], antialias=True)
+    return square
 
 
 def letterboxed(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -94,7 +99,8 @@ def letterboxed(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     inner = [max(1, round(height * factor)), max(1, round(width * factor))]
     top, left = (size - inner[0]) // 2, (size - inner[1]) // 2
     padding = [left, top, size - inner[1] - left, size - inner[0] - top]
-    return F.pad(F.resize(pixels, inner, antialias=True), padding, fill=FILL)
+    square: Tensor = F.pad(F.resize(pixels, inner, antialias=True), padding, fill=FILL)
+    return square
 
 
 FITS: dict[str, Callable[[Tensor, Preprocessing], Tensor]] = {
@@ -133,7 +139,7 @@ def cropped(
     height, width = pixels.shape[-2:]
     area = height * width * rng.uniform(smallest, 1)
     natural = 1.0 if preprocessing.fit == "crop" else width / height
-    aspect = natural * math.exp(rng.uniform(*map(math.log, ASPECT_RANGE)))
+    aspect = natural * math.exp(rng.uniform(math.log(ASPECT_RANGE[0]), math.log(ASPECT_RANGE[1])))
     h = min(height, max(1, round(math.sqrt(area / aspect))))
     w = min(width, max(1, round(math.sqrt(area * aspect))))
     top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
@@ -148,7 +154,7 @@ def moved(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> T
     scale = math.exp(rng.uniform(-1, 1) * math.log1p(settings.zoom))
     if angle == 0 and scale == 1 and not shift.any():
         return pixels
-    return F.affine(
+    turned: Tensor = F.affine(
         pixels,
         angle=float(angle),
         translate=[float(shift[0]), float(shift[1])],
@@ -157,6 +163,7 @@ def moved(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> T
         interpolation=InterpolationMode.BILINEAR,
         fill=[FILL],
     )
+    return turned
 
 
 def flipped(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:

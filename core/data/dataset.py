@@ -109,7 +109,7 @@ def _load(folder: Path) -> Dataset:
 
 
 def summaries() -> list[Json]:
-    """Id, name, digest, creation time, classes and number of images of all datasets, newest first."""
+    """Id, name, digest, creation time, classes and size of all datasets, the newest first."""
     found = [
         {key: value for key, value in read_json(path).items() if key != "skipped"}
         for path in settings().datasets.glob("[!.]*/dataset.json")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -49,8 +48,9 @@ class Skipped:
 def import_images(path: Path, name: str = "", shown_as: str = "") -> Iterator[Imported]:
     """Import a zip, tar or folder; yields how far it is, last the dataset.
 
-    name: of the dataset; else the file's. shown_as: what refusals call the file. The same images imported again give the dataset that is already there. To abandon the
-    generator is to cancel the import; nothing stays behind.
+    name: of the dataset; else the file's. shown_as: what refusals call the file. The same images
+    imported again give the dataset that is already there. To abandon the generator is to cancel
+    the import; nothing stays behind.
     Raises: ArchiveRefused, DatasetRefused, MachineRefused; then nothing was written.
     """
     dataset_id = new_id()

@@ -84,9 +84,7 @@ def from_folders(names: Sequence[str]) -> list[Placed]:
         return [Placed(name, folders[0], None) for name, folders in pairs if folders]
     inner = [(name, folders[1:]) for name, folders in pairs]
     depth = shared(inner)
-    return [
-        Placed(name, folders[1 + depth], PARTS[folders[0].lower()]) for name, folders in pairs
-    ]
+    return [Placed(name, folders[1 + depth], PARTS[folders[0].lower()]) for name, folders in pairs]
 
 
 def shared(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor
 from core.data.augment import Preprocessing, augmented, fitted, picture
 from core.data.dataset import Dataset
 from core.errors import ImageRefused
-from core.recipe import Augmentation
+from core.schema import Augmentation
 from core.settings import settings
 from core.storage import free_bytes, whole_file
 
@@ -64,7 +64,9 @@ def from_files(dataset: Dataset, preprocessing: Preprocessing) -> Pictures:
     return read
 
 
-def decoded(dataset: Dataset, preprocessing: Preprocessing, threads: int) -> Iterator[int | Pictures]:
+def decoded(
+    dataset: Dataset, preprocessing: Preprocessing, threads: int
+) -> Iterator[int | Pictures]:
     """Every picture decoded once into one file; yields how many are, last the pictures.
 
     The file is found again by the next run with the same images and size. Where it would be too
@@ -159,5 +161,3 @@ def augmented_batches(
     versions = threaded(version, flat, threads, 2 * longest)
     for batch in order:
         yield torch.stack([next(versions) for _ in batch])
-
-

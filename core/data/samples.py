@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from core.data.importing import Imported, import_images
 
 NAME = "Sample: handwritten digits"
-# 8×8 scans are shown and trained at twice that; nearest neighbor keeps the pixels as they are.
-ENLARGED = 4
+# The 8×8 scans fill their frame; a margin keeps the middle crop of a backbone from cutting them.
+ENLARGED, MARGIN = 4, 4
 
 
 def write_digits(folder: Path) -> None:
@@ -24,7 +24,8 @@ def write_digits(folder: Path) -> None:
         path = folder / str(label) / f"{number:04d}.png"
         path.parent.mkdir(exist_ok=True)
         image = Image.fromarray((pixels * (255 / 16)).round().astype("uint8"))
-        image.resize((8 * ENLARGED, 8 * ENLARGED), Image.Resampling.NEAREST).save(path)
+        scan = image.resize((8 * ENLARGED, 8 * ENLARGED), Image.Resampling.NEAREST)
+        ImageOps.expand(scan, MARGIN, fill=0).save(path)
 
 
 def import_sample() -> Iterator[Imported]:

@@ -1,4 +1,4 @@
-"""Which images are learned from and which are kept back: the same for the same revision and seed."""
+"""Which images are learned from, which are kept back: the same for the same revision and seed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def counts(n: int, shares: Sequence[float]) -> np.ndarray:
         if result[richest] > 1:
             result[richest] -= 1
             result[part] += 1
-    return result
+    return np.asarray(result)
 
 
 def judge(dataset: Dataset, parts: np.ndarray) -> None:

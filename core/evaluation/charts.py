@@ -46,7 +46,8 @@ def class_counts(table: pd.DataFrame) -> go.Figure:
     for part in PARTS:
         chart.add_bar(
             y=list(range(len(table))), x=table[part], name=PART_TITLES[part], orientation="h",
-            customdata=names, hovertemplate="%{customdata}: %{x} " + PART_TITLES[part] + "<extra></extra>",
+            customdata=names,
+            hovertemplate="%{customdata}: %{x} " + PART_TITLES[part] + "<extra></extra>",
         )  # fmt: skip
     chart.update_layout(barmode="stack")
     chart.update_yaxes(
@@ -119,7 +120,8 @@ def roc(curves: Sequence[Roc]) -> go.Figure:
             name=f"{shown(curve.title)} (AUC {curve.auc:.3f})",
             line={"width": 3 if average else 1.5, "dash": "dash" if average else "solid"},
             showlegend=average or len(curves) <= MOST_IN_LEGEND,
-            hovertemplate=f"{shown(curve.title)}<br>false alarms %{{x:.1%}}, found %{{y:.1%}}<extra></extra>",
+            hovertemplate=f"{shown(curve.title)}<br>"
+            "false alarms %{x:.1%}, found %{y:.1%}<extra></extra>",
         )  # fmt: skip
     chart.add_scatter(
         x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "width": 1, "color": "gray"},
@@ -163,8 +165,13 @@ def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler:
     strength = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)
     colors = np.where(np.eye(len(table), dtype=bool), "0, 114, 178", "213, 94, 0")
     css = [
-        [f"background-color: rgba({color}, {0.75 * share:.2f})" if share > 0 else "" for color, share in zip(*row, strict=True)]
+        [
+            f"background-color: rgba({color}, {0.75 * share:.2f})" if share > 0 else ""
+            for color, share in zip(*row, strict=True)
+        ]
         for row in zip(colors, np.nan_to_num(strength), strict=True)
     ]
     sheet = pd.DataFrame(css, index=table.index, columns=table.columns)
-    return table.style.apply(lambda _: sheet, axis=None).format("{:.0%}" if shares else "{:.0f}", na_rep="–")
+    return table.style.apply(lambda _: sheet, axis=None).format(
+        "{:.0%}" if shares else "{:.0f}", na_rep="–"
+    )

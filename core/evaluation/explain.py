@@ -72,7 +72,7 @@ def grad_cam(classifier: Classifier, square: Tensor, number: int | None) -> np.n
     targets = None if number is None else [ClassifierOutputTarget(number)]
     with GradCAM(classifier.network, [layer], reshape_transform=reshape) as cam:
         heat = cam(input_tensor=inputs, targets=targets)[0]
-    return np.clip(np.nan_to_num(heat), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.nan_to_num(heat), 0, 1), dtype=np.float32)
 
 
 def target_of(

@@ -35,7 +35,7 @@ class Figure:
 def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """Counts C×C int64: row is the true class, column the predicted one."""
     flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
-    return flat.reshape(n_classes, n_classes)
+    return np.asarray(flat.reshape(n_classes, n_classes))
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -59,7 +59,7 @@ def f1_of_counts(counts: np.ndarray) -> np.ndarray:
     """F1 of each class from confusion counts …×C×C: …×C."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
     sums = counts.sum(axis=-1) + counts.sum(axis=-2)
-    return np.divide(2 * hits, sums, out=np.zeros_like(hits), where=sums > 0)
+    return np.asarray(np.divide(2 * hits, sums, out=np.zeros_like(hits), where=sums > 0))
 
 
 def macro_of_counts(counts: np.ndarray) -> np.ndarray:
@@ -126,7 +126,9 @@ def per_class(scores: Scores, classes: tuple[str, ...]) -> pd.DataFrame:
     """
     counts = confusion(scores.labels, scores.predicted, len(classes))
     hits, truths, guesses = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
-    bounds = [wilson(int(h), int(n)) if n else (None, None) for h, n in zip(hits, truths, strict=True)]
+    bounds = [
+        wilson(int(h), int(n)) if n else (None, None) for h, n in zip(hits, truths, strict=True)
+    ]
     return pd.DataFrame(
         {
             "class": classes,
@@ -175,7 +177,9 @@ def roc_curves(scores: Scores, classes: tuple[str, ...]) -> list[Roc]:
     Classes without an image, or with all of them, have no curve and are left out.
     """
     one_hot = np.eye(len(classes), dtype=bool)[scores.labels]
-    found = [roc(one_hot[:, k], scores.probabilities[:, k], classes[k]) for k in range(len(classes))]
+    found = [
+        roc(one_hot[:, k], scores.probabilities[:, k], classes[k]) for k in range(len(classes))
+    ]
     curves = [curve for curve in found if curve is not None]
     if not curves:
         return []
@@ -185,7 +189,9 @@ def roc_curves(scores: Scores, classes: tuple[str, ...]) -> list[Roc]:
     mean = np.mean(
         [np.interp(grid, c.false_positive_rate, c.true_positive_rate) for c in curves], axis=0
     )
-    macro = Roc("macro average", np.r_[0, grid], np.r_[0, mean], float(np.mean([c.auc for c in curves])))
+    macro = Roc(
+        "macro average", np.r_[0, grid], np.r_[0, mean], float(np.mean([c.auc for c in curves]))
+    )
     micro = roc(one_hot.ravel(), scores.probabilities.ravel(), "micro average")
     return [*curves, macro, *([micro] if micro else [])]
 

@@ -46,11 +46,12 @@ def listed(
     scores = stored(predictions).part(split)
     chosen = positions(scores, dataset.classes, true, predicted)
     hashes = dict(zip(dataset.table["name"], dataset.table["sha256"], strict=True))
+    names = dataset.classes
     items = [
         {
             "name": scores.images[k],
             "sha256": hashes.get(scores.images[k], ""),
-            "title": f"{dataset.classes[scores.labels[k]]} → {dataset.classes[scores.predicted[k]]}",
+            "title": f"{names[scores.labels[k]]} → {names[scores.predicted[k]]}",
             "caption": f"{scores.confidence[k]:.0%} sure",
         }
         for k in chosen[offset : offset + limit]

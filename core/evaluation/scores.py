@@ -67,7 +67,10 @@ def joined(parts: list[Scores]) -> Scores:
 
 
 def save(scores: Scores, path: Path) -> None:
-    """Write `predictions.parquet`: image, split, label, predicted (class numbers), p_0, p_1, …"""
+    """Write `predictions.parquet`: image, split, label, predicted (class numbers), p_0, p_1 ….
+
+    The order of the classes is that of `label_names` in `model/config.json`.
+    """
     table = pd.DataFrame(
         {
             "image": scores.images,

@@ -34,7 +34,9 @@ PIECE = 1024
 class FeatureCache:
     """Features by image digest, for one backbone, preprocessing and number format."""
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype
+    ) -> None:
         parts = [weights.digest(network), preprocessing.to_dict(), str(dtype), networks_version()]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self.folder: Path = settings().cache / "features" / key
@@ -88,7 +90,8 @@ def features(
     wanted = {digests[row]: row for row in rows}
     missing = [row for digest, row in wanted.items() if digest not in cache.known]
     if missing:
-        compute = frozen_forward(network, preprocessing, device, dtype)
+        fast = networks.frozen(network, device, dtype)
+        compute = forward_of(fast, preprocessing, device, dtype)
         done: list[np.ndarray] = []
         start = 0
         for batch in squares(pictures, missing, preprocessing, BATCH, threads):
@@ -101,22 +104,22 @@ def features(
     yield np.stack([cache.known[digests[row]] for row in rows])
 
 
-def frozen_forward(
+def forward_of(
     network: nn.Module, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype
 ) -> Callable[[Tensor], np.ndarray]:
-    """The fastest way from uint8 squares, B×3×S×S, to pooled features, B×F float32.
+    """A function from uint8 squares, B×3×S×S, to pooled features, B×F float32.
 
+    network: in evaluation mode, on the device, in the number format `dtype`.
     Every batch is computed at the same size, filled up with copies of its last picture: a
     picture's features then do not depend, in their last bits, on how many others came with it.
     """
-    fast = networks.frozen(network, device, dtype)
 
     def compute(batch: Tensor) -> np.ndarray:
         n = len(batch)
         full = torch.cat([batch, batch[-1:].expand(BATCH - n, -1, -1, -1)])
         inputs = normalized(full.to(device), preprocessing).to(dtype)
         with torch.inference_mode():
-            outputs = networks.pooled(fast, inputs.contiguous(memory_format=torch.channels_last))
-        return outputs[:n].float().cpu().numpy()
+            outputs = networks.pooled(network, inputs.contiguous(memory_format=torch.channels_last))
+        return np.asarray(outputs[:n].float().cpu().numpy())
 
     return compute

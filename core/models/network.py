@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.data.augment import Preprocessing
 from core.errors import RecipeRefused
 from core.models import catalog, weights
-from core.recipe import Recipe
+from core.schema import Recipe
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
 # Largest difference, relative to the largest output, at which folded batch norms count as equal.
@@ -56,7 +56,9 @@ def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
 def advice(name: str) -> str:
     """What to choose instead of an unknown name."""
     close = catalog.similar(name)
-    return f"Did you mean {', '.join(close)}?" if close else "`python -m core backbones` lists some."
+    return (
+        f"Did you mean {', '.join(close)}?" if close else "`python -m core backbones` lists some."
+    )
 
 
 def classifier_of(network: nn.Module) -> nn.Module:
@@ -103,7 +105,8 @@ def folded(network: nn.Module) -> nn.Module:
     """
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    size = network.pretrained_cfg["input_size"][-1]  # type: ignore[index,call-overload]
+    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    size = int(config["input_size"][-1])
     probe = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
     original = copy.deepcopy(network)
     with torch.no_grad():

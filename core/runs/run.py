@@ -18,12 +18,20 @@ from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.errors import NotFound, NotNow
 from core.models import weights
-from core.recipe import Recipe
 from core.runs import queue
+from core.schema import Recipe
 from core.settings import settings
 from core.storage import (
-    Json, append_line, checked_id, is_held, new_id, read_json, read_lines, whole_folder,
-    write_bytes, write_json,
+    Json,
+    append_line,
+    checked_id,
+    is_held,
+    new_id,
+    read_json,
+    read_lines,
+    whole_folder,
+    write_bytes,
+    write_json,
 )  # fmt: skip
 from core.training import events as event_log
 from core.training.events import Ended, EpochEnded, Event, Progress, Started
@@ -133,7 +141,9 @@ def load(run_id: str) -> Run:
 def all_runs() -> list[Run]:
     """All runs, the newest first."""
     folders = settings().runs.glob("[!.]*/run.json")
-    return sorted((load(path.parent.name) for path in folders), key=lambda r: r.created, reverse=True)
+    return sorted(
+        (load(path.parent.name) for path in folders), key=lambda r: r.created, reverse=True
+    )
 
 
 def state_of(run: Run, events: Iterable[Event] | None = None) -> State:
@@ -210,9 +220,9 @@ def ended(events: Iterable[Event]) -> Ended | None:
 
 
 def result_of(events: Iterable[Event]) -> Json:
-    """The figures of a run that is over; empty before."""
-    last = ended(events)
-    return last.result if last else {}
+    """The latest figures of a run; empty before it was ever scored."""
+    known = reversed(list(events))
+    return next((e.result for e in known if isinstance(e, Ended) and e.result), {})
 
 
 @dataclass(frozen=True)
@@ -260,7 +270,7 @@ def last_of(events: list[Event], wanted: Callable[[Event], bool]) -> Event | Non
 
 
 def seconds_left(events: list[Event], current: Progress) -> float | None:
-    """Time to the last epoch of the present phase, from the epochs so far; None before the first."""
+    """Time to the last epoch of the present phase, from the latest ones; None before the first."""
     ended_epochs = [
         e for e in events if isinstance(e, EpochEnded) and e.phase == current.phase and e.epoch
     ]

@@ -49,7 +49,9 @@ def ensure() -> None:
         detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
 
 
-def detached(command: list[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def detached(
+    command: list[str], log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     """Start a process that lives on when this one ends; its output goes to a file."""
     options: dict[str, bool | int] = (
         {"creationflags": 0x00000008 | 0x00000200}  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP
@@ -57,7 +59,7 @@ def detached(command: list[str], log: Path, environment: Mapping[str, str]) -> s
         else {"start_new_session": True}
     )
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process: subprocess.Popen[bytes] = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -66,6 +68,7 @@ def detached(command: list[str], log: Path, environment: Mapping[str, str]) -> s
             env={**os.environ, "HEADSTART_HOME": str(settings().home), **environment},
             **options,  # type: ignore[call-overload]
         )
+    return process
 
 
 def devices() -> list[str]:
@@ -74,7 +77,9 @@ def devices() -> list[str]:
     if tool is None:
         return ["machine"]
     listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=30)
-    numbers = [str(k) for k, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU")]
+    numbers = [
+        str(k) for k, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU")
+    ]
     return numbers or ["machine"]
 
 

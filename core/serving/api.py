@@ -6,13 +6,14 @@ never a byte that a browser might take for a page.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data import images
 from core.errors import HeadstartError, NotFound
@@ -23,6 +24,7 @@ from core.settings import settings
 from core.storage import write_bytes
 
 THUMBNAIL = 192
+PREVIEWS = 12
 LARGE = 1024
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "private, no-store"}
@@ -73,6 +75,18 @@ def dataset_images(
     """Some images of a dataset, class by class."""
     found = datasets.page(datasets.load(dataset_id), label, offset, limit)
     return {"total": found["total"], "items": [shown(dataset_id, one) for one in found["items"]]}
+
+
+@api.get("/datasets/{dataset_id}/previews")
+def previews(
+    dataset_id: str, recipe: str, seed: Offset = 0, offset: Offset = 0, limit: Limit = 12
+) -> dict[str, Any]:
+    """A dozen images as training by a recipe (YAML) would see them."""
+    from core.serving.preview import preview
+
+    made = recipes.from_yaml(recipe)
+    items = preview(datasets.load(dataset_id), made, PREVIEWS, seed)
+    return {"total": len(items), "items": items[offset : offset + limit]}
 
 
 @api.get("/datasets/{dataset_id}/thumbnails/{sha256}")
@@ -133,7 +147,7 @@ def run_images(
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> dict[str, Any]:
-    """Scored images of a run: a cell of the confusion matrix, or else all mistakes, surest first."""
+    """Scored images of a run: a cell of the confusion matrix, else all mistakes, surest first."""
     run = runs.load(run_id)
     found = mistaken.listed(run.predictions, run.dataset, split, true, predicted, offset, limit)
     return {"total": found["total"], "items": [shown(run.dataset, one) for one in found["items"]]}
@@ -157,10 +171,6 @@ def heat_map(
 
 # --- the guard in front of everything --------------------------------------------------------
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -176,7 +186,7 @@ class Guard:
     pages (no other web page can upload into it).
     """
 
-    def __init__(self, app: ASGI) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,10 +222,9 @@ def host_name(host: str) -> str:
 def with_headers(send: Send) -> Send:
     """`send`, adding headers that keep browsers from guessing types and framing our pages."""
 
-    async def send_more(message: dict[str, Any]) -> None:
+    async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS]
         await send(message)
 
     return send_more
-

@@ -19,8 +19,8 @@ from core.evaluation.scores import Scores, softmax
 from core.models import classifier as classifiers
 from core.models import device as devices
 from core.models.classifier import Classifier, Prediction
-from core.models.features import BATCH, frozen_forward
-from core.models.network import classifier_of
+from core.models.features import BATCH, forward_of
+from core.models.network import classifier_of, frozen
 
 # What a spreadsheet takes for the start of a formula (OWASP, CSV injection).
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -90,7 +90,8 @@ def score(classifier: Classifier, dataset: Dataset) -> Scores:
             f"Name the folders as in training: {', '.join(classifier.classes[:10])}.",
         )
     device = devices.resolve("auto")
-    forward = frozen_forward(classifier.network, classifier.preprocessing, device, torch.float32)
+    fast = frozen(classifier.network, device, torch.float32)
+    forward = forward_of(fast, classifier.preprocessing, device, torch.float32)
     pictures = loader.from_files(dataset, classifier.preprocessing)
     batches = loader.squares(
         pictures, range(len(dataset.table)), classifier.preprocessing, BATCH, machine.cores()

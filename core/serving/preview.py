@@ -9,14 +9,15 @@ import numpy as np
 from core.data.augment import Preprocessing, augmented, fitted, picture
 from core.data.dataset import Dataset
 from core.evaluation.explain import png
-from core.recipe import Recipe
+from core.schema import Recipe
 from core.serving.predictor import data_url
+from core.storage import Json
 
 SIDE = 160
 
 
-def preview(dataset: Dataset, recipe: Recipe, n: int, seed: int) -> list[tuple[str, str]]:
-    """Class name and picture (a data URL) of n images: each augmented as the recipe says.
+def preview(dataset: Dataset, recipe: Recipe, n: int, seed: int) -> list[Json]:
+    """Some images as a grid in the browser wants them, each augmented as the recipe says.
 
     Feature extraction shows them without augmentation, since it trains on them as they are. The
     images are spread over the classes; another seed shows other versions of the same ones.
@@ -32,7 +33,10 @@ def preview(dataset: Dataset, recipe: Recipe, n: int, seed: int) -> list[tuple[s
         else:
             rng = np.random.default_rng([seed, row])
             square = augmented(pixels, recipe.augmentation, prepared, rng)
-        found.append((str(facts["label"]), data_url(png(square.permute(1, 2, 0).numpy()))))
+        url = data_url(png(square.permute(1, 2, 0).numpy()))
+        name = str(facts["name"])
+        caption = name.rpartition("/")[2]
+        found.append({"src": url, "id": name, "title": str(facts["label"]), "caption": caption})
     return found
 
 

@@ -32,9 +32,7 @@ def received(upload_id: str) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-async def receive(
-    upload_id: str, offset: int, total: int, pieces: AsyncIterator[bytes]
-) -> int:
+async def receive(upload_id: str, offset: int, total: int, pieces: AsyncIterator[bytes]) -> int:
     """Append one piece; how many bytes have arrived in all.
 
     Raises: NotNow when the piece does not begin where the file ends, ArchiveRefused beyond the

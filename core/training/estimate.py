@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from core import machine
 from core.data import split
 from core.data.dataset import Dataset
-from core.models import device as devices
-from core.models import network as networks
-from core.recipe import Recipe
-from core.training import pace
+from core.schema import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # A process with torch and timm before it does anything, measured: seconds and megabytes.
 SECONDS_TO_START, MEGABYTES_TO_START = 6.0, 700.0
 # Decoding and resizing, images a second on one core, measured on photos of half a megapixel.
 DECODED_PER_SECOND = 200.0
 # A training step keeps each layer's output; measured on lite0 at 224 px, per image in the batch.
-FLOATS_KEPT_PER_MULTIPLY_ADD = 0.017
+FLOATS_KEPT_PER_MULTIPLY_ADD = 0.055
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,13 @@ def estimate(dataset: Dataset, recipe: Recipe) -> Estimate:
 
     Raises: RecipeRefused for an unknown backbone, MachineRefused for a missing device.
     """
+    # Torch comes in only now, so that the page opens at once.
+    import torch
+
+    from core.models import device as devices
+    from core.models import network as networks
+    from core.training import pace
+
     device = devices.resolve(recipe.compute.device)
     torch.set_num_threads(machine.cores())
     network = networks.create(recipe, len(dataset.classes), pretrained=False)
@@ -51,7 +57,7 @@ def estimate(dataset: Dataset, recipe: Recipe) -> Estimate:
     return Estimate(seconds, memory_of(network, recipe, size))
 
 
-def memory_of(network: torch.nn.Module, recipe: Recipe, size: int) -> float:
+def memory_of(network: nn.Module, recipe: Recipe, size: int) -> float:
     """Megabytes: the process, the weights with gradients and two moments, the kept outputs."""
     from core.models.catalog import backbone
 

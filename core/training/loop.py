@@ -24,7 +24,7 @@ from core.evaluation.calibration import mean_loss
 from core.evaluation.metrics import confusion, macro_of_counts
 from core.machine import memory_mb
 from core.training.events import EpochEnded, Event, Note, Progress
-from core.training.optim import Hands, Schedule
+from core.training.optim import Plain, Schedule
 
 SECONDS_BETWEEN_REPORTS = 0.5
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -47,11 +47,11 @@ class Task:
     network: nn.Module
     optimizer: Optimizer
     schedule: Schedule
-    hands: Hands
+    hands: Plain  # or accelerate's Accelerator, which has the same methods
     criterion: nn.Module
     batches: Batches
     validate: Callable[[], tuple[np.ndarray, np.ndarray]]
-    mode: Callable[[], None]
+    mode: Callable[[], object]
     save: Callable[[dict[str, Any]], None]
     steps_per_epoch: int
     images: int
@@ -135,7 +135,7 @@ def train(task: Task, state: State) -> Iterator[Event]:
 def step(
     task: Task, number: int, inputs: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor, int, float]:
-    """One step downhill: mean loss, number of correct images (both still on the device), n, rate."""
+    """One step downhill: mean loss and number of correct images (on the device), n, rate."""
     torch.manual_seed(task.seed * 1_000_003 + number)
     task.mode()
     rate = task.schedule.apply(task.optimizer, number)

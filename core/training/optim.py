@@ -1,4 +1,4 @@
-"""Optimizers, schedules and precision: tables and small objects, so that the loop has no branches."""
+"""Optimizers, schedules, precision: tables and small objects, so that the loop has no branches."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.recipe import Recipe
+from core.schema import Recipe
 
 # Learning rates for `auto`, by what is trained. AdamW's body rate with a head ten times faster is
 # the usual choice for LP-FT (Kumar et al. 2022); the others were measured to do about as well.
@@ -35,7 +35,7 @@ def rate_of(recipe: Recipe, technique: str) -> float:
 def build(
     recipe: Recipe, rate: float, body: nn.Module | None, head: nn.Module, head_scale: float
 ) -> Optimizer:
-    """timm's optimizer over a body and a head that learns `head_scale` times as fast.
+    """An optimizer of timm over a body and a head that learns `head_scale` times as fast.
 
     Norms and biases are not decayed: pulling them to zero only shifts the features.
     """
@@ -49,9 +49,10 @@ def build(
     ]
     for group in groups:
         group["lr"] = rate * group["lr_scale"]
-    return create_optimizer_v2(
+    made: Optimizer = create_optimizer_v2(
         groups, opt=recipe.optimizer.name, lr=rate, weight_decay=0.0, momentum=MOMENTUM
     )
+    return made
 
 
 def decayed(parameters: Iterable[nn.Parameter], decay: float, scale: float) -> list[dict[str, Any]]:
@@ -101,25 +102,16 @@ def schedule_of(recipe: Recipe, rate: float, steps: int) -> Schedule:
     return Schedule(SCHEDULES[recipe.schedule.name], steps, warmup, rate)
 
 
-class Hands(Protocol):
-    """What carries out a step on the device: accelerate's Accelerator, or `Plain`."""
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss."""
-
-    def clip_grad_norm_(self, parameters: Any, max_norm: float) -> Any:
-        """Shorten the gradient to a norm of at most `max_norm`."""
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """The number format of the forward pass."""
-
-
 class Plain:
-    """Full precision on one device: what a head on cached features needs."""
+    """Full precision on one device: what a head on cached features needs.
+
+    It has those methods of accelerate's Accelerator that the loop calls, doing only the plain
+    thing.
+    """
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss."""
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def clip_grad_norm_(self, parameters: Any, max_norm: float) -> Any:
         """Shorten the gradient to a norm of at most `max_norm`."""
@@ -134,7 +126,7 @@ MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def accelerator(device: torch.device, precision: str) -> Any:
-    """accelerate's Accelerator for one device and precision; one for each process."""
+    """An Accelerator for one device and precision; one for each process."""
     from accelerate import Accelerator
 
     # accelerate chooses the device itself unless this names it.

@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from core.data import images
 from core.errors import ImageRefused
 
+# The application silences what Pillow warns of; pytest makes it loud again.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 FORMATS = tuple(images.ENDINGS)
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 # What a camera held in each of EXIF's eight ways has done to the upright picture.
@@ -40,7 +42,11 @@ def quarters() -> Image.Image:
     """A picture of 64×48 with four different corners."""
     image = Image.new("RGB", (64, 48), WHITE)
     draw = ImageDraw.Draw(image)
-    for box, color in [((0, 0, 31, 23), RED), ((32, 0, 63, 23), BLUE), ((0, 24, 31, 47), (0, 99, 0))]:
+    for box, color in [
+        ((0, 0, 31, 23), RED),
+        ((32, 0, 63, 23), BLUE),
+        ((0, 24, 31, 47), (0, 99, 0)),
+    ]:
         draw.rectangle(box, color)
     return image
 
@@ -49,7 +55,9 @@ def png_header(width: int, height: int) -> bytes:
     """A PNG that says its size and has no pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
@@ -90,6 +98,21 @@ def test_a_picture_stands_upright_however_the_camera_was_held(orientation, short
 def test_broken_exif_does_not_cost_the_picture(exif: bytes):
     content = saved(quarters(), "JPEG", exif=exif, quality=95)
     assert np.abs(pixels(content) - np.asarray(quarters())).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        struct.pack(">HHII4x", 0x128, 5, 1, 38) + struct.pack(">II", 2, 1),
+        struct.pack(">HHIf4x", 0x128, 11, 1, 2.0),
+        struct.pack(">HHI4s4x", 0x128, 2, 2, b"2"),
+    ],
+    ids=["rational", "float", "text"],
+)
+def test_a_photo_stands_upright_though_another_exif_field_has_the_wrong_type(unit: bytes):
+    turned = struct.pack(">HHHIHH", 2, 0x112, 3, 1, 6, 0)
+    content = saved(quarters(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08" + turned + unit)
+    assert images.decode(content).size == (48, 64)
 
 
 def test_four_inks_become_the_colors_they_print():
@@ -203,7 +226,8 @@ def test_an_empty_file_is_refused():
 
 
 @pytest.mark.parametrize(
-    "content", [b"Not Found\n", b"<html></html>", b"<svg xmlns='x'/>", b"\0" * 1000, b"\xff\xd8\xff"]
+    "content",
+    [b"Not Found\n", b"<html></html>", b"<svg xmlns='x'/>", b"\0" * 1000, b"\xff\xd8\xff"],
 )
 def test_a_file_that_is_only_called_a_picture_is_refused(content: bytes):
     with pytest.raises(ImageRefused):
@@ -213,7 +237,7 @@ def test_a_file_that_is_only_called_a_picture_is_refused(content: bytes):
 def test_a_picture_of_too_many_pixels_is_refused_before_any_is_decoded():
     with pytest.raises(ImageRefused, match="9,000 × 9,000 pixels and the limit is 60,000,000"):
         images.decode(png_header(9000, 9000))
-    with pytest.raises(ImageRefused, match="its header is broken|pixels and the limit"):
+    with pytest.raises(ImageRefused, match=r"header is broken|the limit is"):
         images.decode(png_header(2**31 - 1, 2**31 - 1))
 
 
@@ -303,7 +327,7 @@ def test_a_picture_for_the_browser_tells_nothing_of_where_it_was_taken(tmp_path:
     assert not Image.open(io.BytesIO(shown)).getexif()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
     kept=st.floats(0.1, 1),

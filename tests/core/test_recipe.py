@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from core import recipe as recipes
 from core.errors import RecipeRefused
-from core.recipe import PRESET_HELP, PRESETS, Recipe
+from core.recipe import PRESET_HELP, PRESETS
+from core.schema import Recipe
 
 FIELDS = dict(recipes.fields())
 
@@ -184,7 +185,7 @@ def test_from_scratch_with_a_weights_file_is_refused_naming_both():
 
 @pytest.mark.parametrize("assignment", ["schedule.epochs", "", "epochs 5"])
 def test_an_assignment_without_a_value_is_refused_with_an_example(assignment: str):
-    with pytest.raises(RecipeRefused, match="schedule.epochs=5"):
+    with pytest.raises(RecipeRefused, match=r"schedule\.epochs=5"):
         after(assignment)
 
 

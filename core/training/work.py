@@ -1,0 +1,110 @@
+"""What one training has at hand, and the small things that all of its steps do."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from core import machine
+from core.data import loader, split
+from core.data.augment import Preprocessing
+from core.data.dataset import Dataset
+from core.models import device as devices
+from core.models import features as feature_cache
+from core.models import network as networks
+from core.schema import Recipe
+from core.training.events import Progress
+
+
+class NothingYet(Exception):
+    """The run was stopped before there was any epoch to keep."""
+
+
+@dataclass
+class Work:
+    """Everything one training has at hand; made once by `prepare`, then read."""
+
+    dataset: Dataset
+    recipe: Recipe
+    folder: Path
+    stop: Callable[[], bool]
+    parts: np.ndarray
+    labels: np.ndarray
+    network: nn.Module
+    preprocessing: Preprocessing
+    device: torch.device
+    threads: int
+    started: float
+    pictures: loader.Pictures
+    rates: dict[str, float] = field(default_factory=dict)  # images a second by phase
+    best_epoch: int = 0
+    epochs: int = 0
+    stopped: bool = False
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers of one part of the dataset."""
+        return np.nonzero(self.parts == part)[0]
+
+
+def prepare(dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], bool]) -> Work:
+    """Resolve what the recipe leaves to the machine.
+
+    Raises: DatasetRefused, RecipeRefused, WeightsMissing, MachineRefused.
+    """
+    device = devices.resolve(recipe.compute.device)
+    workers = recipe.compute.workers
+    threads = machine.cores() if workers == "auto" else int(workers)
+    torch.set_num_threads(machine.cores())
+    parts = split.split(dataset, recipe.data.split, recipe.seed)
+    pretrained = recipe.technique.name != "from_scratch"
+    network = networks.create(recipe, len(dataset.classes), pretrained=pretrained)
+    preprocessing = networks.preprocessing_of(network, recipe)
+    return Work(
+        dataset=dataset,
+        recipe=recipe,
+        folder=folder,
+        stop=stop,
+        parts=parts,
+        labels=dataset.labels.to_numpy(),
+        network=network,
+        preprocessing=preprocessing,
+        device=device,
+        threads=max(1, threads),
+        started=time.monotonic(),
+        pictures=loader.from_files(dataset, preprocessing),
+    )
+
+
+def counted(work: Work, phase: str, done: int, total: int, started: float) -> Progress:
+    """How far a phase without epochs has come.
+
+    Raises: NothingYet when the run was asked to stop and there is nothing to keep.
+    """
+    if phase != "finish" and work.stop():
+        raise NothingYet
+    rate = done / max(time.monotonic() - started, 1e-6)
+    return Progress(phase, done, total, rate, machine.memory_mb())
+
+
+def logits_of(work: Work, network: nn.Module, part: str) -> np.ndarray:
+    """fp32 logits, N×C, of one part by the network as it is now, in evaluation mode."""
+    forward = feature_cache.forward_of(network, work.preprocessing, work.device, torch.float32)
+    rows = work.rows(part).tolist()
+    batches = loader.squares(
+        work.pictures, rows, work.preprocessing, feature_cache.BATCH, work.threads
+    )
+    head = copy.deepcopy(networks.classifier_of(network))
+    return classified(head, np.concatenate([forward(batch) for batch in batches]))
+
+
+def classified(head: nn.Module, values: np.ndarray) -> np.ndarray:
+    """Logits N×C of features N×F, in fp32 on the CPU."""
+    with torch.inference_mode():
+        return np.asarray(head.cpu().float()(torch.from_numpy(values)).numpy())

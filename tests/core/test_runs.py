@@ -1,0 +1,194 @@
+"""Runs in true worker processes: killed, stopped, resumed, queued."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from core import recipe as recipes
+from core.data import importing
+from core.errors import NotNow, WeightsMissing
+from core.runs import queue, supervisor
+from core.runs import run as runs
+from core.runs.run import Run
+from core.storage import read_lines
+from core.training.events import epochs_of
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
+SMALL = ["image.size=32", "compute.batch_size=8", "compute.precision=fp32"]
+TUNE = [*SMALL, "technique.name=finetune", "schedule.epochs=3"]
+
+
+@pytest.fixture
+def dataset(class_photos, make_folder):
+    photos = class_photos("ants", "bees", each=24)
+    return importing.import_all(make_folder(photos))
+
+
+def made(dataset, settings) -> Run:
+    return runs.create(dataset, recipes.with_settings(recipes.preset("quick"), settings))
+
+
+def worker(run: Run) -> subprocess.Popen:
+    log = (run.folder / "worker.log").open("ab")
+    command = [sys.executable, "-m", "core.runs.worker", str(run.folder)]
+    return subprocess.Popen(command, cwd=supervisor.ROOT, stdout=log, stderr=log)
+
+
+def wait(condition, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def figures(run: Run) -> dict:
+    result = runs.result_of(run.events())
+    return {part: result[part] for part in ("train", "val", "test")}
+
+
+def kinds(run: Run) -> list[str]:
+    return [record["kind"] for record in read_lines(run.folder / "events.jsonl")]
+
+
+@posix_only
+def test_a_run_killed_at_random_moments_and_resumed_equals_the_undisturbed_one(dataset):
+    undisturbed = made(dataset, TUNE)
+    assert worker(undisturbed).wait(120) == 0
+    killed = made(dataset, TUNE)
+    moments = random.Random(7)
+    for target in sorted((1, 2)):
+        process = worker(killed)
+
+        def tuned_epochs():
+            records = read_lines(killed.folder / "events.jsonl")
+            return sum(r["kind"] == "EpochEnded" and r["phase"] == "tune" for r in records)
+
+        wait(lambda target=target: tuned_epochs() >= target)
+        time.sleep(moments.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if runs.state_of(killed) != "finished":
+            assert runs.state_of(killed) == "interrupted"
+    if runs.state_of(killed) != "finished":
+        runs.ready_to_resume(killed)
+        assert worker(killed).wait(120) == 0
+    assert figures(killed) == figures(undisturbed)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(killed.predictions), pd.read_parquet(undisturbed.predictions)
+    )
+    weights = [(run.model / "model.safetensors").read_bytes() for run in (killed, undisturbed)]
+    assert weights[0] == weights[1]
+
+
+@posix_only
+def test_stopping_keeps_the_best_epoch_scored_and_resuming_goes_on(dataset):
+    run = made(dataset, [*TUNE, "schedule.epochs=200"])
+    process = worker(run)
+    wait(lambda: "tune" in {r.get("phase") for r in read_lines(run.folder / "events.jsonl")})
+    assert runs.state_of(run) == "running"
+    with pytest.raises(NotNow):
+        runs.ready_to_resume(run)
+    runs.ask_to_stop(run)
+    assert process.wait(60) == 0
+    assert runs.state_of(run) == "stopped"
+    assert figures(run)["test"]["n"] > 0
+    assert run.predictions.exists()
+    before = runs.result_of(run.events())["epochs"]
+    runs.ready_to_resume(run)
+    again = worker(run)
+    wait(lambda: kinds(run).count("Started") == 2)
+    wait(lambda: epochs_of(run.events())[-1].epoch > before)
+    again.terminate()  # SIGTERM is the same as the stop file.
+    assert again.wait(60) == 0
+    assert runs.result_of(run.events())["epochs"] > before
+
+
+def test_two_workers_never_train_the_same_run(dataset):
+    run = made(dataset, [*TUNE, "schedule.epochs=100"])
+    first = worker(run)
+    wait(lambda: runs.state_of(run) == "running")
+    second = worker(run)
+    assert second.wait(60) == 2
+    assert "being trained already" in (run.folder / "worker.log").read_text()
+    runs.ask_to_stop(run)
+    assert first.wait(60) == 0
+    assert kinds(run).count("Started") == 1
+
+
+def test_queued_runs_train_one_after_the_other_and_outlive_who_queued_them(dataset, home):
+    first, second = made(dataset, SMALL), made(dataset, [*SMALL, "seed=1"])
+    queue.add(first.id)
+    queue.add(second.id)
+    assert [e.place for e in queue.entries()] == [1, 2]
+    assert runs.status(second, []).place == 2
+    environment = {**os.environ, "HEADSTART_HOME": str(home)}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "core", "worker"], cwd=supervisor.ROOT, env=environment
+    )
+    try:
+        wait(lambda: runs.state_of(first) == "running")
+        assert runs.state_of(second) == "queued"
+        assert runs.status(second, []).place == 1
+        server.kill()
+        server.wait()
+        wait(lambda: runs.state_of(first) in ("finished", "starting"))
+        assert kinds(first)[-1] == "Ended"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "core", "worker"], cwd=supervisor.ROOT, env=environment
+        )
+        wait(lambda: runs.state_of(second) == "finished")
+        assert queue.entries() == []
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_waiting_run_leaves_the_queue_when_stopped(dataset):
+    run = made(dataset, SMALL)
+    queue.add(run.id)
+    runs.ask_to_stop(run)
+    assert queue.entries() == []
+    assert runs.state_of(run) == "stopped"
+
+
+def test_a_worker_that_cannot_work_says_why(dataset):
+    run = made(dataset, SMALL)
+    (dataset.folder / "images.parquet").unlink()
+    (dataset.folder / "dataset.json").unlink()
+    assert worker(run).wait(60) == 0
+    ended = runs.ended(run.events())
+    assert runs.state_of(run) == "failed"
+    assert "no dataset" in ended.what and ended.remedy
+
+
+def test_a_torn_last_line_of_events_is_passed_over_and_mended(dataset):
+    run = made(dataset, SMALL)
+    path = run.folder / "events.jsonl"
+    path.write_bytes(b'{"kind": "Note", "text": "whole"}\n{"kind": "Not')
+    assert len(run.events()) == 1
+    assert worker(run).wait(60) == 0
+    assert run.events()[0].text == "whole"
+    assert runs.state_of(run) == "finished"
+
+
+def test_a_backbone_without_weights_is_refused_before_a_run_exists(dataset):
+    with pytest.raises(WeightsMissing, match="tf_efficientnet_lite0"):
+        made(dataset, [*SMALL, "backbone.name=resnet50"])
+    assert runs.all_runs() == []
+
+
+def test_a_run_is_pinned_to_its_dataset_and_recipe(dataset):
+    run = made(dataset, SMALL)
+    again = runs.load(run.id)
+    assert (again.dataset, again.revision, again.digest) == (dataset.id, 1, dataset.digest)
+    assert again.recipe == run.recipe
+    assert Path(again.folder) == run.folder

@@ -1,0 +1,107 @@
+"""The shell as a user has it: a process, its output, its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--set", "image.size=32", "--set", "schedule.epochs=5"]
+
+
+def shell(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "core", *words],
+        cwd=ROOT, env={**os.environ, "HEADSTART_TRACEBACK": ""}, capture_output=True, text=True,
+        timeout=180, check=False,
+    )  # fmt: skip
+
+
+def said(*words: str) -> dict:
+    done = shell(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def zip_path(class_photos, make_zip) -> str:
+    photos = class_photos("ants", "bees", each=20)
+    return str(make_zip({**photos, "ants/broken.jpg": b"no image"}))
+
+
+def test_the_whole_path_from_a_zip_to_an_explained_prediction(zip_path, tmp_path):
+    imported = said("import", zip_path, "--name", "insects")
+    assert imported["images"] == 40
+    assert imported["classes"] == ["ants", "bees"]
+    assert [one["file"] for one in imported["skipped"]] == ["ants/broken.jpg"]
+
+    trained = said("train", "insects", *SMALL)
+    assert trained["state"] == "finished"
+    assert trained["epochs"] == 5
+    assert trained["test"]["n"] == 6
+    assert trained["test"]["accuracy_low"] <= trained["test"]["accuracy"]
+    assert {"seconds", "val", "peak_memory_mb", "images_per_second"} <= set(trained)
+    run = trained["run"]
+
+    assert said("runs")["runs"][0]["state"] == "finished"
+    assert said("evaluate", run)["test"] == trained["test"]
+    elsewhere = said("evaluate", run, "--on", zip_path)
+    assert elsewhere["new"]["n"] == 40
+
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(_first_photo(zip_path))
+    table = tmp_path / "table.csv"
+    predicted = said("predict", run, str(photo), "--csv", str(table))["predictions"][0]
+    assert predicted["prediction"] in ("ants", "bees")
+    assert abs(sum(predicted["probabilities"].values()) - 1) < 1e-5
+    assert str(photo) in table.read_text(encoding="utf-8-sig")
+    picture = tmp_path / "why.png"
+    said("explain", run, str(photo), "-o", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def _first_photo(zip_path: str) -> bytes:
+    import zipfile
+
+    with zipfile.ZipFile(zip_path) as archive:
+        return archive.read("ants/0.jpg")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "nothing-here"),
+        ("train", "nothing-here", "--preset", "fast"),
+        ("train", "nothing-here", "--set", "schedule.epoch=3"),
+        ("evaluate", "norun"),
+        ("predict", "norun", "x.jpg"),
+        ("resume", "../../etc"),
+        ("stop", "norun"),
+        ("import", "no.zip"),
+        ("explain", "norun", "no.jpg", "-o", "x.png"),
+    ],
+)
+def test_a_refusal_is_two_sentences_and_exit_status_two(words):
+    done = shell(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert 2 <= len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_a_backbone_that_cannot_be_had_is_refused_at_once_and_leaves_no_run(zip_path):
+    done = shell("train", zip_path, "--set", "backbone.name=resnet50", *SMALL)
+    assert done.returncode == 2
+    assert "tf_efficientnet_lite0" in done.stderr
+    assert said("runs")["runs"] == []
+
+
+def test_doctor_and_backbones_say_what_is_usable_now():
+    assert "tf_efficientnet_lite0.in1k" in said("doctor")["weights_here"]
+    places = {row["name"]: row["place"] for row in said("backbones")["backbones"]}
+    assert places["tf_efficientnet_lite0.in1k"] == "package"
+    assert "hub" in places.values()
