@@ -60,13 +60,16 @@ class Settings(BaseSettings):
         return self.home / "cache"
 
 
+VARIABLES = tuple(f"HEADSTART_{name.upper()}" for name in Settings.model_fields)
+
+
 def settings() -> Settings:
     """The settings as the environment has them now."""
-    return _read(tuple(pair for pair in os.environ.items() if pair[0].startswith("HEADSTART_")))
+    return _read(tuple(map(os.environ.get, VARIABLES)))
 
 
 @lru_cache(maxsize=64)
-def _read(environment: tuple[tuple[str, str], ...]) -> Settings:
+def _read(environment: tuple[str | None, ...]) -> Settings:
     """Settings for one state of the environment, read once: this is asked for every image."""
     found = Settings()
     return found.model_copy(update={"home": found.home.expanduser().absolute()})

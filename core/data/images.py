@@ -34,6 +34,8 @@ IMAGE_ENDINGS = frozenset(e for endings in ENDINGS.values() for e in endings) | 
 # A progressive JPEG of some kilobytes may ask for thousands of passes over the picture.
 MOST_SCANS = 100
 SMALLEST_SIDE = 8
+# A file is checked by decoding it at about this size; all of it is read all the same.
+CHECKED_SIDE = 256
 ODD_ASPECT = 50
 # A JPEG with a second picture inside (stereo cameras, some phones) opens as MPO.
 MULTI_JPEG = "MPO"
@@ -101,7 +103,11 @@ def decode(content: bytes, short_side: int | None = None) -> Image.Image:
     Transparent parts become white. 16-bit and float pixels are brought to 0–255 by `to_8_bit`.
     Raises: ImageRefused for what cannot be decoded to its end.
     """
-    image = opened(content)
+    return decoded(opened(content), short_side)
+
+
+def decoded(image: Image.Image, short_side: int | None) -> Image.Image:
+    """An opened image decoded to its end; see `decode`."""
     try:
         if short_side is not None:
             shrink = max(1.0, min(image.size) / short_side)
@@ -147,9 +153,9 @@ def examine(content: bytes, name: str) -> Facts:
     Raises: ImageRefused with the reason.
     """
     image = opened(content)
-    width, height = image.size
-    decode(content, 256)
-    return Facts(format_of(image), width, height, tuple(remarks(image, name)))
+    facts = Facts(format_of(image), image.width, image.height, tuple(remarks(image, name)))
+    decoded(image, CHECKED_SIDE)
+    return facts
 
 
 def format_of(image: Image.Image) -> str:

@@ -72,7 +72,8 @@ def place(names: Sequence[str], tables: Mapping[str, str]) -> list[Placed]:
 def from_folders(names: Sequence[str]) -> list[Placed]:
     """Each image by the folder it is in: below the wrapping folders, and below train/val/test."""
     pairs = [(name, folders) for name in names if (folders := tuple(name.split("/")[:-1]))]
-    pairs = [(name, folders[shared(pairs) :]) for name, folders in pairs]
+    wrapping = shared(pairs)
+    pairs = [(name, folders[wrapping:]) for name, folders in pairs]
     parts = {PARTS.get(folders[0].lower()) for _, folders in pairs if folders}
     presplit = (
         "train" in parts

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.data import importing, loader
-from core.data.augment import Preprocessing
+from core.data.augment import Preprocessing, normalized
 from core.data.dataset import Dataset
 from core.models import features as feature_cache
 from core.models import network as networks
@@ -60,7 +61,7 @@ def test_features_are_what_the_network_gives_its_classifier(insects: Dataset, ne
     pictures = loader.from_files(insects, PREPROCESSING)
     squares = torch.cat(list(loader.squares(pictures, range(40), PREPROCESSING, 40, 2)))
     with torch.no_grad():
-        expected = networks.pooled(network, feature_cache.normalized(squares, PREPROCESSING))
+        expected = networks.pooled(network, normalized(squares, PREPROCESSING))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-4)
 
@@ -92,18 +93,15 @@ def test_another_head_on_the_same_backbone_shares_its_features(insects: Dataset)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_features_of_a_picture_do_not_depend_on_what_is_computed_beside_it(
-    insects: Dataset, network: nn.Module, dtype: torch.dtype
+    insects: Dataset, network: nn.Module, home: Path, dtype: torch.dtype
 ):
-    pictures = loader.from_files(insects, PREPROCESSING)
-    forward = feature_cache.frozen_forward(network, PREPROCESSING, CPU, dtype)
+    def afresh(rows: Sequence[int]) -> np.ndarray:
+        shutil.rmtree(home / "cache", ignore_errors=True)
+        return computed(network, insects, rows, dtype=dtype)
 
-    def of(rows: Sequence[int]) -> np.ndarray:
-        squares = loader.squares(pictures, rows, PREPROCESSING, feature_cache.BATCH, 2)
-        return np.concatenate([forward(batch) for batch in squares])
-
-    together = of(range(40))
-    assert np.array_equal(of([39, 5, 17]), together[[39, 5, 17]])
-    assert np.array_equal(of([20]), together[[20]])
+    together = afresh(range(40))
+    assert np.array_equal(afresh([39, 5, 17]), together[[39, 5, 17]])
+    assert np.array_equal(afresh([20]), together[[20]])
 
 
 def test_images_of_equal_content_are_computed_once(photo, make_zip, network: nn.Module):
@@ -117,13 +115,21 @@ def test_images_of_equal_content_are_computed_once(photo, make_zip, network: nn.
     assert np.array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize("damage", [b"", b"no features", None])
+DAMAGES = {
+    "empty": lambda content: b"",
+    "something else": lambda content: b"no features",
+    "cut short": lambda content: content[:-20],
+    "a hole": lambda content: content[:2000] + bytes(512) + content[2512:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_of_features_is_passed_over_and_computed_again(
-    insects: Dataset, network: nn.Module, home: Path, damage: bytes | None
+    insects: Dataset, network: nn.Module, home: Path, damage: str
 ):
     first = computed(network, insects)
     (piece,) = keys(home)[0].iterdir()
-    piece.write_bytes(piece.read_bytes()[:-20] if damage is None else damage)
+    piece.write_bytes(DAMAGES[damage](piece.read_bytes()))
     assert np.array_equal(computed(network, insects), first)
 
 

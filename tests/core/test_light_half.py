@@ -9,7 +9,7 @@ LIGHT = (
     "core.errors core.settings core.storage core.recipe core.data.archive core.data.images "
     "core.data.layout core.data.importing core.data.dataset core.data.split core.data.samples "
     "core.models.catalog core.training.events core.evaluation.scores core.evaluation.metrics "
-    "core.evaluation.calibration"
+    "core.evaluation.calibration core.evaluation.charts core.runs.run core.runs.queue core.schema"
 )
 ASK = (
     "import sys, {modules}; print([m for m in ('torch', 'timm', 'streamlit') if m in sys.modules])"
