@@ -18,7 +18,7 @@ class HeadstartError(Exception):
     """Something the user can put right: `what` went wrong, with which thing, and the `remedy`."""
 
     def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
+        super().__init__(what, remedy)  # Both, so that it can be pickled.
         self.what = what
         self.remedy = remedy
 

@@ -50,6 +50,11 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     result = dict(base)
     for name, value in change.items():
         below = result.get(name)
+        if isinstance(value, Mapping) and not isinstance(below, Mapping | None):
+            raise RecipeRefused(
+                f"{name} is one field and has none below it ({next(iter(value))}).",
+                f"The fields are: {', '.join(known for known, _ in fields())}.",
+            )
         result[name] = merged(below or {}, value) if isinstance(value, Mapping) else value
     return result
 
@@ -57,7 +62,8 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 def refusal(error: ValidationError) -> RecipeRefused:
     """The first thing that is wrong with a recipe, as a sentence."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("literal"))
+    known = ("literal", "constrained-")
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(known))
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return RecipeRefused(
@@ -134,15 +140,13 @@ def by_section(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number_or_yaml(text: str) -> Any:
-    """A value as YAML reads it, but 1e-3 as the number that everybody means by it.
+    """A value as YAML reads it.
 
     Raises: RecipeRefused for text that is no YAML.
     """
     try:
-        return float(text) if "e" in text.lower() and "." not in text else yaml.safe_load(text)
-    except ValueError:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeRefused(f"{text!r} cannot be read as a value.", "Check quotes.") from error
 
 
@@ -160,7 +164,7 @@ def from_yaml(text: str) -> Recipe:
     """
     try:
         values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeRefused(
             f"The recipe is no valid YAML: {error}.", "Copy it again from a run's Recipe."
         ) from error

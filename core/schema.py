@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Threads = Annotated[int, Field(ge=1, le=256)]
 AUTO: Literal["auto"] = "auto"
 
 
@@ -146,7 +148,7 @@ class Optimizer(Section):
         "adamw",
         description="adamw suits nearly everything; sgd wants larger learning rates.",
     )
-    learning_rate: float | Literal["auto"] = Field(
+    learning_rate: Rate | Literal["auto"] = Field(
         AUTO,
         description="Size of a step. auto: a value that suits the technique and the optimizer. "
         "Too large and the loss jumps; too small and nothing is learned.",
@@ -221,7 +223,7 @@ class Compute(Section):
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="auto: the graphics processor if there is one; or cpu, cuda, cuda:1, mps.",
     )
-    workers: int | Literal["auto"] = Field(
+    workers: Threads | Literal["auto"] = Field(
         AUTO, description="Threads that decode and augment. auto: as many as processor cores."
     )
 

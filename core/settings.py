@@ -6,8 +6,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import MachineRefused
 
 MEGABYTE = 1_000_000
 GIGABYTE = 1_000 * MEGABYTE
@@ -33,7 +35,7 @@ class Settings(BaseSettings):
     max_classes: int = Field(2_000, description="Most classes one dataset may have.")
     max_file_bytes: int = Field(200 * MEGABYTE, description="Largest single image file.")
     max_pixels: int = Field(60_000_000, description="Most pixels one image may have.")
-    max_side: int = Field(30_000, description="Longest side of one image, in pixels.")
+    max_side: int = Field(65_535, description="Longest side of one image, in pixels.")
     min_free_bytes: int = Field(500 * MEGABYTE, description="Disk space that is never used up.")
     max_pixel_cache_bytes: int = Field(
         40 * GIGABYTE, description="Largest file of decoded images kept for fine-tuning."
@@ -71,5 +73,10 @@ def settings() -> Settings:
 @lru_cache(maxsize=64)
 def _read(environment: tuple[str | None, ...]) -> Settings:
     """Settings for one state of the environment, read once: this is asked for every image."""
-    found = Settings()
+    try:
+        found = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"HEADSTART_{str(first['loc'][0]).upper()}"
+        raise MachineRefused(f"{name} cannot be used: {first['msg']}.", "Correct it.") from error
     return found.model_copy(update={"home": found.home.expanduser().absolute()})

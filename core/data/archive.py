@@ -5,6 +5,9 @@ No name from an archive ever becomes a path: content is stored under its hash, t
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import re
 import stat
 import struct
@@ -13,10 +16,10 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.errors import ArchiveRefused, ImageRefused
 from core.settings import MEGABYTE, settings
@@ -24,12 +27,17 @@ from core.settings import MEGABYTE, settings
 # Everything that the standard library raises on a hostile or broken archive.
 BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError, zlib.error, EOFError,
-    OSError, UnicodeError, struct.error, IndexError, ValueError, OverflowError, MemoryError,
+    lzma.LZMAError, OSError, UnicodeError, struct.error, IndexError, ValueError, OverflowError,
+    MemoryError,
 )  # fmt: skip
 PACK_AGAIN = "Pack the photos again as an ordinary zip and upload that."
 UTF8_FLAG, ENCRYPTED_FLAGS = 0x800, 0x1 | 0x40 | 0x2000
 UNICODE_PATH = 0x7075
 LOCAL_HEADER_BYTES = 30
+LONGEST_HEADER = 1 * MEGABYTE
+UNPACKERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open,
+}  # fmt: skip
 # Ratios mean little for archives that stay small when unpacked.
 SMALL = 100 * MEGABYTE
 KINDS = {
@@ -112,7 +120,7 @@ def clean_name(raw: str) -> str:
 
     Raises: ArchiveRefused for a name that climbs out of the archive.
     """
-    name = unicodedata.normalize("NFC", raw.replace("\\", "/"))
+    name = unicodedata.normalize("NFC", spelled(raw).replace("\\", "/"))
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):
         raise ArchiveRefused(
@@ -120,6 +128,15 @@ def clean_name(raw: str) -> str:
             "Such archives are made to do harm; get the photos from somebody you trust.",
         )
     return "/".join(parts)
+
+
+def spelled(raw: str) -> str:
+    """A name whose bytes are no UTF-8, as old programs in Europe wrote it; others as they are."""
+    try:
+        raw.encode("utf-8")
+    except UnicodeEncodeError:
+        return raw.encode("utf-8", "surrogateescape").decode("latin-1")
+    return raw
 
 
 def decoded_name(info: zipfile.ZipInfo) -> str:
@@ -189,11 +206,44 @@ def judge_overlap(infos: Sequence[zipfile.ZipInfo]) -> None:
         end = info.header_offset + LOCAL_HEADER_BYTES + info.compress_size
 
 
+class Bounded:
+    """A file that refuses large reads until `names_read`.
+
+    A tar may announce a name of gigabytes, and tarfile reads a name whole before anybody is asked.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.names_read = file, False
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes.
+
+        Raises: ReadError (tarfile) for more than any honest name needs.
+        """
+        if not self.names_read and not 0 <= size <= LONGEST_HEADER:
+            raise tarfile.ReadError("a header is too long")
+        return self.file.read(size)
+
+
+@contextmanager
+def bounded_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, Bounded]]:
+    """A tar, unpacked as it is read, with its bounded file."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    unpack = next((f for magic, f in UNPACKERS.items() if start.startswith(magic)), Path.open)
+    with closing(unpack(path, "rb")) as file:
+        bounded = Bounded(file)
+        with tarfile.open(fileobj=bounded, mode="r:", errors="surrogateescape") as archive:  # type: ignore[call-overload]
+            yield archive, bounded
+
+
 @contextmanager
 def opened_tar(path: Path) -> Iterator[Source]:
     """A tar, also compressed; files and folders only."""
-    with tarfile.open(path, errors="surrogateescape") as archive:
+    with bounded_tar(path) as (archive, bounded):
         members = list(tar_members(archive, path))
+        bounded.names_read = True
 
         def read(member: Member) -> bytes:
             file = archive.extractfile(member.handle)
@@ -223,8 +273,7 @@ def opened_folder(path: Path) -> Iterator[Source]:
     """A folder on this machine; links are not followed."""
     found = sorted(p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
     members = [
-        Member(unicodedata.normalize("NFC", p.relative_to(path).as_posix()), p.stat().st_size, p)
-        for p in found
+        Member(clean_name(p.relative_to(path).as_posix()), p.stat().st_size, p) for p in found
     ]
 
     def read(member: Member) -> bytes:
@@ -260,7 +309,8 @@ def guarded(read: Callable[[Member], bytes]) -> Callable[[Member], bytes]:
 def is_tar(path: Path) -> bool:
     """Whether a file is a tar; tarfile itself raises on some that are not."""
     try:
-        return path.is_file() and tarfile.is_tarfile(path)
+        with bounded_tar(path):
+            return True
     except BROKEN:
         return False
 

@@ -7,12 +7,13 @@ before a pixel is touched, and only formats on an allow-list are tried.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from core.errors import ImageRefused
 from core.settings import settings
@@ -33,6 +34,12 @@ IMAGE_ENDINGS = frozenset(e for endings in ENDINGS.values() for e in endings) | 
 )
 # A progressive JPEG of some kilobytes may ask for thousands of passes over the picture.
 MOST_SCANS = 100
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 SMALLEST_SIDE = 8
 # A file is checked by decoding it at about this size; all of it is read all the same.
 CHECKED_SIDE = 256
@@ -41,11 +48,11 @@ ODD_ASPECT = 50
 MULTI_JPEG = "MPO"
 # What Pillow warns of is either judged here or shown to the user in our own words.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+Image.MAX_IMAGE_PIXELS = None  # `opened` has a limit of its own, before anything is decoded.
 DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, RuntimeError,
     MemoryError, OverflowError, ZeroDivisionError, AttributeError,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
+    struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -84,10 +91,11 @@ def opened(content: bytes) -> Image.Image:
     except DECODER_ERRORS as error:
         raise refused(f"its header is broken ({error})") from error
     width, height = image.size
-    if width * height > limits.max_pixels or max(width, height) > max(limits.max_side, 60_000):
-        raise refused(
-            f"it has {width:,} × {height:,} pixels and the limit is {limits.max_pixels:,}"
-        )
+    shape = f"it has {width:,} × {height:,} pixels"
+    if width * height > limits.max_pixels:
+        raise refused(f"{shape} and the limit is {limits.max_pixels:,}")
+    if max(width, height) > limits.max_side:
+        raise refused(f"{shape} and the limit is {limits.max_side:,} a side")
     if width < 1 or height < 1:
         raise refused("it has no pixels")
     if format_of(image) == "JPEG" and content.count(b"\xff\xda") > MOST_SCANS:
@@ -113,9 +121,22 @@ def decoded(image: Image.Image, short_side: int | None) -> Image.Image:
             shrink = max(1.0, min(image.size) / short_side)
             image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
         image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
+        return to_rgb(upright(image))
     except DECODER_ERRORS as error:
         raise refused(f"it is damaged ({error})") from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says.
+
+    Only that one field is read: Pillow's own `exif_transpose` writes all the others anew and fails
+    on photos in which any of them is damaged.
+    """
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except DECODER_ERRORS:
+        turn = None  # EXIF that cannot be read says nothing.
+    return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -166,8 +187,10 @@ def format_of(image: Image.Image) -> str:
 def remarks(image: Image.Image, name: str) -> list[str]:
     """What its owner should know about a file that was taken all the same."""
     found = []
-    if PurePosixPath(name).suffix.lower() not in ENDINGS[format_of(image)]:
-        found.append(f"its content is {format_of(image)}, its name says otherwise")
+    ending = PurePosixPath(name).suffix.lower()
+    if ending not in ENDINGS[format_of(image)]:
+        said = "its name says otherwise" if ending else "its name has no ending"
+        found.append(f"its content is {format_of(image)}, {said}")
     if getattr(image, "is_animated", False) and image.format != MULTI_JPEG:
         found.append("it has several frames; the first is used")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -182,6 +205,7 @@ def remarks(image: Image.Image, name: str) -> list[str]:
 def as_jpeg(image: Image.Image, longest: int, quality: int = 85) -> bytes:
     """A picture for a browser: fresh JPEG bytes without any of the file's own data (no GPS)."""
     image = image.copy()
+    image.info = {}  # Comments and the like would be written again.
     image.thumbnail((longest, longest))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)

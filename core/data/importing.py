@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from core.data import archive, dataset, images, layout
 from core.data.dataset import Dataset
@@ -59,12 +59,12 @@ def import_images(path: Path, name: str = "", shown_as: str = "") -> Iterator[Im
         need_room(sum(member.size for member, _ in members))
         with whole_folder(settings().datasets / dataset_id) as folder:
             rows: list[Json] = []
-            for outcome in stored(source, members, folder):
+            for done, outcome in enumerate(stored(source, members, folder), 1):
                 if isinstance(outcome, Skipped):
                     skipped.append(outcome)
                 else:
                     rows.append(outcome)
-                yield Imported(len(rows) + len(skipped), len(members))
+                yield Imported(done, len(members))
             judge(rows, skipped)
             created = datetime.now(UTC).isoformat(timespec="milliseconds")
             facts = [asdict(one) for one in skipped]
@@ -134,33 +134,50 @@ def sorted_out(
     """The members that are images of a class, with their class; and what is left out, with why."""
     members = distinct([m for m in source.members if not layout.is_junk(m.name)])
     pictures = [m for m in members if layout.is_image_name(m.name)]
-    tables = {
-        m.name: text_of(source.read(m))
-        for m in members
-        if m.name.lower().endswith((".csv", ".tsv")) and m.size <= LARGEST_TABLE
-    }
+    tables, damaged = read_tables(source, members)
     placed = {one.name: one for one in layout.place([m.name for m in pictures], tables)}
-    skipped = [
-        Skipped(m.name, reason_to_skip(m))
-        for m in members
-        if m.name not in placed and m.name not in tables
-    ]
+    said = {*placed, *tables, *(one.file for one in damaged)}
+    skipped = damaged + [Skipped(m.name, reason_to_skip(m)) for m in members if m.name not in said]
     skipped += [Skipped(m.name, EMPTY) for m in pictures if m.name in placed and not m.size]
     pairs = [(m, placed[m.name]) for m in pictures if m.name in placed and m.size]
     return pairs, skipped
 
 
+def read_tables(
+    source: archive.Source, members: Sequence[archive.Member]
+) -> tuple[dict[str, str], list[Skipped]]:
+    """Text of each table by its name; and those that are damaged, with why."""
+    tables: dict[str, str] = {}
+    damaged = []
+    for member in members:
+        if member.name.lower().endswith((".csv", ".tsv")) and member.size <= LARGEST_TABLE:
+            try:
+                tables[member.name] = text_of(source.read(member))
+            except HeadstartError as error:
+                damaged.append(Skipped(member.name, error.what))
+    return tables, damaged
+
+
 def distinct(members: Sequence[archive.Member]) -> list[archive.Member]:
     """Members under names of their own: the second photo of a name gets (2) behind it."""
-    seen: Counter[str] = Counter()
+    taken = {member.name for member in members}
+    seen: set[str] = set()
     result = []
     for member in members:
-        seen[member.name] += 1
-        stem, dot, ending = member.name.rpartition(".")
-        again = f" ({seen[member.name]})" if seen[member.name] > 1 else ""
-        name = f"{stem}{again}{dot}{ending}" if stem else f"{member.name}{again}"
+        name, number = member.name, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = numbered(member.name, number)
+        seen.add(name)
         result.append(archive.Member(name, member.size, member.handle))
     return result
+
+
+def numbered(name: str, number: int) -> str:
+    """A file's name with a number before its ending, in the same folder."""
+    folder, slash, last = name.rpartition("/")
+    suffix = PurePosixPath(last).suffix
+    return f"{folder}{slash}{last.removesuffix(suffix)} ({number}){suffix}"
 
 
 def reason_to_skip(member: archive.Member) -> str:

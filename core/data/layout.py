@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,6 +18,7 @@ PARTS = {
 }  # fmt: skip
 JUNK = frozenset(("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__pycache__"))
 LABEL_COLUMNS = ("label", "class", "category", "target", "species", "labels", "class_name", "y")
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "path", "name", "image_id", "id")
 SPLIT_COLUMNS = ("split", "part", "set", "subset", "fold")
 EXPECTED = (
     "Put each class in a folder of its own (photos/ants/…, photos/bees/…), or the images beside "
@@ -70,34 +70,39 @@ def place(names: Sequence[str], tables: Mapping[str, str]) -> list[Placed]:
 
 
 def from_folders(names: Sequence[str]) -> list[Placed]:
-    """Each image by the folder it is in: below the wrapping folders, and below train/val/test."""
-    pairs = [(name, folders) for name in names if (folders := tuple(name.split("/")[:-1]))]
-    wrapping = shared(pairs)
-    pairs = [(name, folders[wrapping:]) for name, folders in pairs]
-    parts = {PARTS.get(folders[0].lower()) for _, folders in pairs if folders}
-    presplit = (
-        "train" in parts
-        and len(parts) > 1
-        and None not in parts
-        and all(len(folders) > 1 for _, folders in pairs)
-    )
+    """Each image by the folder it is in: below the wrapping folders, and below train/val/test.
+
+    Files that lie beside the class folders have no class and are left out.
+    """
+    pairs = [(name, tuple(name.split("/")[:-1])) for name in names]
+    pairs = below(pairs, shared(pairs))
+    parts = {PARTS.get(folders[0].lower()) for _, folders in pairs}
+    sorted_inside = [(name, folders[1:]) for name, folders in pairs if len(folders) > 1]
+    presplit = "train" in parts and len(parts) > 1 and None not in parts and sorted_inside
     if not presplit:
-        return [Placed(name, folders[0], None) for name, folders in pairs if folders]
-    inner = [(name, folders[1:]) for name, folders in pairs]
-    depth = shared(inner)
-    return [Placed(name, folders[1 + depth], PARTS[folders[0].lower()]) for name, folders in pairs]
+        return [Placed(name, folders[0], None) for name, folders in pairs]
+    part_of = {name: PARTS[folders[0].lower()] for name, folders in pairs}
+    inner = below(sorted_inside, shared(sorted_inside))
+    return [Placed(name, folders[0], part_of[name]) for name, folders in inner]
 
 
-def shared(pairs: Sequence[tuple[str, tuple[str, ...]]]) -> int:
-    """How many leading folders all images share and that have further folders for every image."""
-    if not pairs:
-        return 0
-    shortest = min(len(folders) for _, folders in pairs)
-    first = pairs[0][1]
+Pairs = list[tuple[str, tuple[str, ...]]]
+
+
+def below(pairs: Pairs, depth: int) -> Pairs:
+    """The images that lie in folders below a depth, those folders alone."""
+    return [(name, folders[depth:]) for name, folders in pairs if len(folders) > depth]
+
+
+def shared(pairs: Pairs) -> int:
+    """How many leading folders only wrap the class folders: one at each depth, more below it."""
     depth = 0
-    while depth < shortest - 1 and all(folders[depth] == first[depth] for _, folders in pairs):
+    while True:
+        here = {folders[depth] for _, folders in pairs if len(folders) > depth}
+        deeper = any(len(folders) > depth + 1 for _, folders in pairs)
+        if len(here) != 1 or not deeper:
+            return depth
         depth += 1
-    return depth
 
 
 def from_table(names: Sequence[str], text: str) -> list[Placed]:
@@ -111,19 +116,21 @@ def from_table(names: Sequence[str], text: str) -> list[Placed]:
     by_key = {key: name for name in names for key in keys_of(name)}
     header, body = rows[0], rows[1:]
     hits = [sum(row[c].strip() in by_key for row in body) for c in range(len(header))]
-    file_column = max(range(len(header)), key=hits.__getitem__)
+    by_name = named(header, FILE_COLUMNS)
+    file_column = max(range(len(header)), key=lambda c: (hits[c], c == by_name))
     if hits[file_column] * 2 < len(body):
         return []
-    label_column = guessed(header, body, file_column)
+    split_column = named(header, SPLIT_COLUMNS)
+    label_column = guessed(header, body, {file_column, split_column})
     if label_column is None:
         return []
-    split_column = named(header, SPLIT_COLUMNS)
     placed: dict[str, Placed] = {}
     for row in body:
         name = by_key.get(row[file_column].strip())
         label = row[label_column].strip()
         if name and label:
-            part = PARTS.get(row[split_column].strip().lower()) if split_column else None
+            said = "" if split_column is None else row[split_column].strip().lower()
+            part = PARTS.get(said)
             placed[name] = Placed(name, label, part)
     return list(placed.values())
 
@@ -156,13 +163,14 @@ def named(header: Sequence[str], wanted: Sequence[str]) -> int | None:
     return next((lowered.index(name) for name in wanted if name in lowered), None)
 
 
-def guessed(header: Sequence[str], body: list[list[str]], file_column: int) -> int | None:
-    """The column of labels: by its name, else the one with fewest different values (at least 2)."""
+def guessed(header: Sequence[str], body: list[list[str]], taken: set[int | None]) -> int | None:
+    """The column of labels: by its name, else the one with fewest different values (at least 2).
+
+    taken: columns that mean something else.
+    """
     by_name = named(header, LABEL_COLUMNS)
-    if by_name is not None and by_name != file_column:
+    if by_name is not None and by_name not in taken:
         return by_name
-    kinds = {
-        c: len(Counter(row[c] for row in body)) for c in range(len(header)) if c != file_column
-    }
+    kinds = {c: len({row[c] for row in body}) for c in range(len(header)) if c not in taken}
     usable = {c: n for c, n in kinds.items() if 2 <= n <= max(2, len(body) // 2)}
     return min(usable, key=usable.__getitem__) if usable else None

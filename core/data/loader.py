@@ -77,7 +77,7 @@ def decoded(
     key = hashlib.sha256(json.dumps(stage).encode()).hexdigest()[:32]
     data_path = settings().cache / "pixels" / f"{key}.bin"
     index_path = data_path.with_suffix(".npy")
-    if not index_path.exists():
+    if not (index_path.exists() and data_path.exists()):
         size = expected_bytes(dataset, preprocessing)
         room = free_bytes(settings().cache) - settings().min_free_bytes
         if size > min(settings().max_pixel_cache_bytes, room):

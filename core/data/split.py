@@ -36,7 +36,9 @@ def split(dataset: Dataset, shares: tuple[float, float, float], seed: int) -> np
 
 
 def given(parts: np.ndarray) -> np.ndarray:
-    """The user's own parts, val renamed to test where there is no test."""
+    """The user's own parts, val renamed to test where there is no test, the others to train."""
+    if np.any(parts == "train"):
+        parts = np.where(parts == "", "train", parts)
     has_test = bool(np.any(parts == "test"))
     return parts if has_test else np.where(parts == "val", "test", parts)
 
@@ -55,13 +57,14 @@ def draw(
     """
     result = np.full(len(table), "", dtype="<U5")
     rows = table.assign(place=np.arange(len(table)))[chosen]
+    places = {sha: np.asarray(g["place"]) for sha, g in rows.groupby("sha256", sort=True)}
     for label, of_class in sorted(rows.groupby("label"), key=lambda pair: str(pair[0])):
-        copies = [np.asarray(g["place"]) for _, g in of_class.groupby("sha256", sort=True)]
+        # Copies that lie in another class too were drawn with that class.
+        new = [sha for sha in sorted(set(of_class["sha256"])) if not result[places[sha][0]]]
         generator = np.random.default_rng([seed, *str(label).encode("utf-8", "surrogatepass")])
-        order = generator.permutation(len(copies))
-        ends = np.cumsum(counts(len(copies), shares))
-        for rank, position in enumerate(order):
-            result[copies[position]] = names[int(np.searchsorted(ends, rank, side="right"))]
+        ends = np.cumsum(counts(len(new), shares))
+        for rank, position in enumerate(generator.permutation(len(new))):
+            result[places[new[position]]] = names[int(np.searchsorted(ends, rank, side="right"))]
     return result
 
 

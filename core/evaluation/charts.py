@@ -33,7 +33,8 @@ def figure(title: str, height: int = 320) -> go.Figure:
     chart = go.Figure()
     chart.update_layout(
         title={"text": title, "font": {"size": 14}}, height=height, margin=MARGIN,
-        legend={"orientation": "h", "y": -0.2}, uirevision="keep", hovermode="closest",
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+        uirevision="keep", hovermode="closest",
     )  # fmt: skip
     return chart
 

@@ -129,19 +129,21 @@ def per_class(scores: Scores, classes: tuple[str, ...]) -> pd.DataFrame:
     bounds = [
         wilson(int(h), int(n)) if n else (None, None) for h, n in zip(hits, truths, strict=True)
     ]
+    columns = {
+        "class": classes,
+        "images": truths.tolist(),
+        "precision": [h / g if g else None for h, g in zip(hits, guesses, strict=True)],
+        "recall": [h / n if n else None for h, n in zip(hits, truths, strict=True)],
+        "recall_low": [low for low, _ in bounds],
+        "recall_high": [high for _, high in bounds],
+        "f1": [
+            float(f) if n + g else None
+            for f, n, g in zip(f1_of_counts(counts), truths, guesses, strict=True)
+        ],
+    }
+    # As objects, so that None stays None and does not become NaN.
     return pd.DataFrame(
-        {
-            "class": classes,
-            "images": truths,
-            "precision": [h / g if g else None for h, g in zip(hits, guesses, strict=True)],
-            "recall": [h / n if n else None for h, n in zip(hits, truths, strict=True)],
-            "recall_low": [low for low, _ in bounds],
-            "recall_high": [high for _, high in bounds],
-            "f1": [
-                float(f) if n + g else None
-                for f, n, g in zip(f1_of_counts(counts), truths, guesses, strict=True)
-            ],
-        }
+        {name: pd.Series(list(values), dtype=object) for name, values in columns.items()}
     )
 
 

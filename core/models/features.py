@@ -7,15 +7,14 @@ at most one piece, and two runs that compute at once do no harm to each other.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 from torch import Tensor, nn
 
 from core.data.augment import Preprocessing, normalized
@@ -24,7 +23,7 @@ from core.data.loader import Pictures, squares
 from core.models import network as networks
 from core.models import weights
 from core.settings import settings
-from core.storage import new_id, write_bytes
+from core.storage import write_bytes
 
 BATCH = 32
 # Images after which computed features are put on the disk.
@@ -38,7 +37,7 @@ class FeatureCache:
         self, network: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype
     ) -> None:
         parts = [weights.digest(network), preprocessing.to_dict(), str(dtype), networks_version()]
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        key = sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self.folder: Path = settings().cache / "features" / key
         self.known: dict[str, np.ndarray] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
@@ -48,8 +47,8 @@ class FeatureCache:
         """Keep features, N×F float32, of images."""
         self.known.update(zip(digests, values, strict=True))
         names = np.frombuffer("".join(digests).encode(), dtype=np.uint8).reshape(-1, 64)
-        path = self.folder / f"{new_id()}.safetensors"
-        write_bytes(path, save({"digests": names, "features": values}))
+        content = save({"digests": names, "features": values})
+        write_bytes(self.folder / f"{sha256(content).hexdigest()}.safetensors", content)
 
 
 def networks_version() -> str:
@@ -60,11 +59,11 @@ def networks_version() -> str:
 
 
 def read_piece(path: Path) -> dict[str, np.ndarray]:
-    """One file of features; a damaged one counts as never written."""
-    try:
-        found = load_file(path)
-    except (SafetensorError, OSError):
+    """One file of features; one that is not what its name says counts as never written."""
+    content = path.read_bytes()
+    if sha256(content).hexdigest() != path.stem:
         return {}
+    found = load(content)
     names = [row.tobytes().decode() for row in found["digests"]]
     return dict(zip(names, found["features"], strict=True))
 

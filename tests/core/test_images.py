@@ -285,8 +285,9 @@ def test_a_name_that_says_the_format_is_not(photo: Callable[..., bytes], name: s
     assert images.examine(photo(0), name).remarks == ()
 
 
-def test_a_name_without_an_ending_says_nothing_otherwise(photo: Callable[..., bytes]):
-    assert images.examine(photo(0), "ants/IMG_0001").remarks == ()
+def test_a_name_without_an_ending_is_told_of(photo: Callable[..., bytes]):
+    remarks = images.examine(photo(0), "ants/IMG_0001").remarks
+    assert remarks == ("its content is JPEG, its name has no ending",)
 
 
 @pytest.mark.parametrize(

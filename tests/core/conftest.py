@@ -1,0 +1,69 @@
+"""One small training that several modules look at, done once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from core import recipe as recipes
+from core.data import importing
+from core.data.dataset import Dataset
+from core.runs import run as runs
+from core.runs import worker
+from core.runs.run import Run
+from tests.conftest import make_photo
+
+# Wide, high, square, larger and smaller than what the network sees.
+SIZES = ((64, 48), (48, 64), (40, 40), (300, 200), (90, 140), (33, 57))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A home with one dataset and one run that is finished."""
+
+    home: Path
+    dataset: Dataset
+    run: Run
+
+    def photo(self, name: str) -> bytes:
+        """The bytes of an image by its name."""
+        (digest,) = self.dataset.table.loc[self.dataset.table["name"] == name, "sha256"]
+        return self.dataset.path_of(digest).read_bytes()
+
+
+def train(home: Path, **image: object) -> Trained:
+    for kind, label in enumerate(("ants", "bees")):
+        (home / "photos" / label).mkdir(parents=True)
+        for seed in range(12):
+            content = make_photo(seed, size=SIZES[seed % len(SIZES)], kind=kind)
+            (home / "photos" / label / f"{seed:02d}.jpg").write_bytes(content)
+    recipe = recipes.changed(
+        recipes.preset("quick"),
+        {
+            "image": {"size": 64, **image},
+            "schedule": {"epochs": 3},
+            "data": {"split": [0.5, 0.3, 0.2]},
+        },
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_HOME", str(home))
+        dataset = importing.import_all(home / "photos")
+        run = runs.create(dataset, recipe, "quick")
+        *_, last = worker.work(run)
+    assert last.reason == "finished", last
+    return Trained(home, dataset, run)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A training that cannot be changed: look at its files, but not through HEADSTART_HOME."""
+    return train(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def served(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """The same, under the present HEADSTART_HOME."""
+    monkeypatch.setenv("HEADSTART_HOME", str(trained.home))
+    return trained
