@@ -93,7 +93,7 @@ def bare_forward(dataset: Any) -> tuple[Callable[[Any], np.ndarray], str, list[A
     pictures, rows = loader.from_files(dataset, prepared), range(len(dataset.table))
     squares = list(loader.squares(pictures, rows, prepared, features.BATCH, machine.cores()))
     forwards = {
-        dtype: features.frozen_forward(body, prepared, device, dtype)
+        dtype: features.forward_of(network.frozen(body, device, dtype), prepared, device, dtype)
         for dtype in (torch.float32, devices.forward_dtype(device))
     }
     fastest = min(forwards, key=lambda dtype: warm_seconds(forwards[dtype], squares[0]))

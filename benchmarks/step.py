@@ -14,9 +14,10 @@ from core.data.importing import import_all
 from core.recipe import changed, preset
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
-    from core.training.fit import Work
+    from core.training.work import Work
 
 REFERENCE = (
     "the same training steps (network, optimizer, clipping, number format, batch sizes) on a "
@@ -32,15 +33,16 @@ def measured(data: Path, repeat: int) -> Line:
     not: an epoch's event counts the seconds of its steps.
     """
     machine.keep_heap()
-    from core.training import fit
+    from core.training import techniques
+    from core.training.work import prepare
 
     with photos.fresh_home() as home:
         dataset = import_all(data)
         values = {"schedule": {"epochs": repeat + 1}, "stopping": {"patience": 0}}
         recipe = changed(preset("balanced"), values)
-        work = fit.prepare(dataset, recipe, home / "run", lambda: False)
-        drained(fit.decoded(work))
-        precision = fit.precision_of(work)
+        work = prepare(dataset, recipe, home / "run", lambda: False)
+        drained(techniques.decoded(work))
+        precision = techniques.precision_of(work)
         pairs = paired(work, precision)
         facts = {"precision": precision, "batch_size": recipe.compute.batch_size}
         name = f"{photos.named(data, dataset)}, {len(work.rows('train'))} of them for training"
@@ -51,14 +53,14 @@ def measured(data: Path, repeat: int) -> Line:
 def paired(work: Work, precision: str) -> list[Pair]:
     """The rate of each epoch, and of the same steps on a ready batch right after it."""
     from core.data.loader import training_order
-    from core.training import fit
+    from core.training import techniques
     from core.training.events import EpochEnded
 
     recipe, n = work.recipe, len(work.rows("train"))
     sizes = [len(b) for b in training_order(n, recipe.compute.batch_size, recipe.seed, 1)]
     step = bare_step(work, precision)
     pairs = []
-    for event in fit.tuned(work, None, recipe.optimizer.head_multiplier):
+    for event in techniques.tuned(work, None, recipe.optimizer.head_multiplier):
         if isinstance(event, EpochEnded) and event.epoch > 0:
             bare = seconds_of(lambda: steps_of(step, sizes))
             pairs.append((n / event.seconds, n / bare))
@@ -76,17 +78,8 @@ def bare_step(work: Work, precision: str) -> Callable[[int], Tensor]:
     """A training step of so many images of a fixed batch, on a network of its own: its loss."""
     import torch
 
-    from core.models import network as networks
-    from core.training import fit, optim
-
-    recipe, kind = work.recipe, getattr(torch, FORMATS[precision])
-    network = copy.deepcopy(work.network).train().to(work.device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for norm in fit.frozen_norms(network, recipe, len(work.rows("train"))):
-        norm.eval()
-    rate = optim.rate_of(recipe, "finetune")
-    head = networks.classifier_of(network)
-    optimizer = optim.build(recipe, rate, network, head, recipe.optimizer.head_multiplier)
+    kind, clip = getattr(torch, FORMATS[precision]), work.recipe.optimizer.clip
+    network, optimizer = twin(work)
     inputs, labels = ready_batch(work)
 
     def step(size: int) -> torch.Tensor:
@@ -95,16 +88,32 @@ def bare_step(work: Work, precision: str) -> Callable[[int], Tensor]:
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[:size])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
         optimizer.step()
         return loss.detach()
 
     return step
 
 
+def twin(work: Work) -> tuple[nn.Module, Optimizer]:
+    """The same network and optimizer once more, in training mode as fine-tuning wants it."""
+    import torch
+
+    from core.models import network as networks
+    from core.training import optim, techniques
+
+    recipe = work.recipe
+    network = copy.deepcopy(work.network).train().to(work.device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for norm in techniques.frozen_norms(network, recipe, len(work.rows("train"))):
+        norm.eval()
+    rate, head = optim.rate_of(recipe, "finetune"), networks.classifier_of(network)
+    return network, optim.build(recipe, rate, network, head, recipe.optimizer.head_multiplier)
+
+
 def ready_batch(work: Work) -> tuple[Tensor, Tensor]:
     """The first batch of training images, normalized, channels last, with its labels."""
-    from core.training import fit
+    from core.training import techniques
 
-    batches = fit.picture_batches(work, work.rows("train"), work.recipe.compute.batch_size)
+    batches = techniques.picture_batches(work, work.rows("train"), work.recipe.compute.batch_size)
     return next(batches(1, 0))  # Let go of at once, or its threads would read on.

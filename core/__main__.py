@@ -115,6 +115,7 @@ def train(
 ) -> None:
     """Train a classifier, here and now, or queued with --detach."""
     made = chosen_recipe(preset, recipe, assignments)
+    runs.check(made)
     imports = threading.Thread(target=slow_imports)
     if not detach:
         machine.keep_heap()  # Before torch, which allocates much.

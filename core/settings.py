@@ -41,6 +41,10 @@ class Settings(BaseSettings):
         40 * GIGABYTE, description="Largest file of decoded images kept for fine-tuning."
     )
 
+    idle_seconds: float = Field(
+        600.0, description="Seconds without work after which a background supervisor ends."
+    )
+
     @property
     def datasets(self) -> Path:
         """Folder with one folder for each dataset."""

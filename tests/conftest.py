@@ -34,6 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith("HEADSTART_") and name != "HEADSTART_TEST_DATA":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HEADSTART_IDLE_SECONDS", "5")  # Supervisors do not outlive the tests.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path / "home"
 

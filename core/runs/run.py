@@ -92,13 +92,21 @@ class Run:
         return list(event_log.read(read_lines(self.folder / "events.jsonl")))
 
 
+def check(recipe: Recipe) -> None:
+    """Refuse at once a recipe whose weights could not be had.
+
+    Raises: WeightsMissing.
+    """
+    if recipe.technique.name != "from_scratch":
+        weights.check(recipe.backbone.name, recipe.backbone.weights)
+
+
 def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -> Run:
     """A new run of a recipe on a dataset; nothing is started.
 
     Raises: WeightsMissing, at once, for a backbone that could not be had.
     """
-    if recipe.technique.name != "from_scratch":
-        weights.check(recipe.backbone.name, recipe.backbone.weights)
+    check(recipe)
     run_id = new_id()
     folder = settings().runs / run_id
     facts = {

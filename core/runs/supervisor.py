@@ -31,8 +31,6 @@ SECONDS_BETWEEN_LOOKS = 0.3
 SECONDS_TO_STOP, SECONDS_TO_TERMINATE = 600.0, 15.0
 # A worker found without its lock may still be importing torch.
 SECONDS_TO_START = 30.0
-# With nothing to do for so long the supervisor ends; the next run starts another.
-SECONDS_IDLE = 600.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -112,7 +110,7 @@ def supervise(*, until_idle: bool) -> None:
     """Serve the queue until interrupted; with `until_idle`, until there was nothing for a while."""
     try:
         with held(lock_path(), 0):
-            serve(SECONDS_IDLE if until_idle else float("inf"))
+            serve(settings().idle_seconds if until_idle else float("inf"))
     except Timeout:
         return  # Another one serves this home.
 

@@ -66,6 +66,11 @@ def page(server):
     assert errors == []
 
 
+def go(page, name: str) -> None:
+    links = page.get_by_test_id("stSidebarNavItems")
+    links.get_by_role("link", name=name, exact=True).click()
+
+
 def no_error_box(page) -> None:
     boxes = page.get_by_test_id("stAlertContentError")
     assert boxes.count() == 0, boxes.all_inner_texts()
@@ -75,14 +80,13 @@ def no_error_box(page) -> None:
 def test_from_the_sample_to_a_prediction(page, server, tmp_path):
     page.goto(f"{server}/train")  # The first visit, deep: the frame and what to do.
     page.get_by_text("No training has been started yet").wait_for()
-    page.get_by_role("link", name="Data", exact=True).click()
+    go(page, "Data")
     page.get_by_role("button", name="Try the sample").click()
     page.get_by_role("button", name="Train a first model").click()
     page.get_by_text("Test accuracy of the first model").wait_for()
     no_error_box(page)
     grid = page.locator(".tile").first
     grid.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelectorAll('body').length")
     assert page.locator(".tile").count() >= 10
 
     page.get_by_role("link", name="See its mistakes").click()
@@ -92,16 +96,16 @@ def test_from_the_sample_to_a_prediction(page, server, tmp_path):
     page.get_by_text("Bright: what speaks for").first.wait_for()
     no_error_box(page)
 
-    page.get_by_role("link", name="Recipe", exact=True).click()
+    go(page, "Recipe")
     page.get_by_role("button", name="Start training").wait_for()
     page.get_by_role("button", name="Other versions").wait_for()
     no_error_box(page)
 
-    page.get_by_role("link", name="Train", exact=True).click()
+    go(page, "Train")
     page.get_by_text("Loss by epoch").first.wait_for()
     no_error_box(page)
 
-    page.get_by_role("link", name="Predict", exact=True).click()
+    go(page, "Predict")
     page.locator("input[type=file]").set_input_files(digit(tmp_path))
     page.get_by_text("Most probable").wait_for()
     page.get_by_text("Bright: what speaks for").first.wait_for()
@@ -118,6 +122,7 @@ def test_a_zip_dropped_on_the_page_becomes_a_dataset_and_a_bad_one_a_sentence(
     upload.set_input_files(make_zip(class_photos("ants", "<b>bees</b>", each=12), "insects.zip"))
     page.get_by_role("button", name="Train a first model").wait_for()
     page.get_by_text("insects").first.wait_for()
+    page.get_by_test_id("stAlertContentError").wait_for(state="detached")
     no_error_box(page)
     page.get_by_text("24 images").wait_for()
 

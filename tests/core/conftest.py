@@ -1,4 +1,4 @@
-"""One small training that several modules look at, done once."""
+"""What several modules look at: one small training, done once, and somebody who asks the server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from core import recipe as recipes
 from core.data import importing
@@ -13,6 +19,7 @@ from core.data.dataset import Dataset
 from core.runs import run as runs
 from core.runs import worker
 from core.runs.run import Run
+from core.serving.api import Guard, api
 from tests.conftest import make_photo
 
 # Wide, high, square, larger and smaller than what the network sees.
@@ -67,3 +74,27 @@ def served(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """The same, under the present HEADSTART_HOME."""
     monkeypatch.setenv("HEADSTART_HOME", str(trained.home))
     return trained
+
+
+async def greet(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("hello")
+    await socket.close()
+
+
+@pytest.fixture
+def client() -> TestClient:
+    """Somebody who asks as app.py answers: routes under /api, the guard in front."""
+    app = Starlette(
+        routes=[Mount("/api", app=api), WebSocketRoute("/socket", greet)],
+        middleware=[Middleware(Guard)],
+    )
+    return TestClient(app, base_url="http://localhost:8501")
+
+
+def sentence(answer: Response, status: int) -> str:
+    """What a refusal says; it always has a remedy beside it."""
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"what", "remedy"}
+    assert all(answer.json().values())
+    return str(answer.json()["what"])

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import NotFound
+from core.evaluation import report
+from core.evaluation import scores as scoring
+from core.runs import run as runs
+from tests.core.conftest import Trained
+
+
+def test_a_report_has_the_figures_that_the_run_ended_with(trained: Trained):
+    told = runs.result_of(trained.run.events())
+    for part in ("train", "val", "test"):
+        found = report.evaluate(trained.run.folder, part)
+        assert found.summary == told[part]
+        assert found.confusion.sum() == told[part]["n"] == len(found.scores)
+        assert list(found.per_class.iloc[:, 0]) == ["ants", "bees"]
+
+
+def test_a_report_says_what_was_said_of_an_image(trained: Trained):
+    found = report.evaluate(trained.run.folder, "val")
+    name = found.scores.images[0]
+    said = found.said_of(name)
+    assert found.has(name)
+    assert not found.has("ants/99.jpg")
+    assert said.true == name.partition("/")[0]
+    assert list(said.probabilities) == sorted(found.scores.probabilities[0], reverse=True)
+
+
+def test_a_part_without_images_has_no_report(trained: Trained, tmp_path: Path):
+    scores = scoring.load(trained.run.predictions)
+    scoring.save(scores.part("val"), tmp_path / "predictions.parquet")
+    assert report.evaluate(tmp_path, "test") is None
+
+
+def test_a_run_that_has_no_predictions_yet_has_no_report(tmp_path: Path):
+    with pytest.raises(NotFound, match="no predictions"):
+        report.evaluate(tmp_path, "test")
