@@ -11,6 +11,8 @@ from core.runs.run import Run
 from pages import widgets
 
 FEW_IMAGES = 30
+# More than fit on a screen as a table.
+MANY_CLASSES = 20
 PART_NAMES = {"test": "Test", "val": "Validation", "train": "Training"}
 FIGURES = {
     "accuracy": ("Accuracy", "{:.1%}", "Share of images whose top class is the true one."),
@@ -47,36 +49,52 @@ def overview(found: Evaluation) -> None:
 
 
 def confusion(run: Run, found: Evaluation, part: str) -> None:
-    """Which classes are taken for which; a cell shows its images."""
-    kind = st.segmented_control(
-        "Show",
-        ["counts", "shares of the true class"],
-        default="counts",
-        key="confusion kind",
-        required=True,
-    )
-    shares = kind != "counts"
+    """Which classes are taken for which; a cell or a pair shows its images."""
+    pairs = charts.confused_pairs(found.confusion, found.classes)
+    if len(found.classes) > MANY_CLASSES:
+        st.plotly_chart(
+            charts.confusion_map(found.confusion, found.classes), key="map", alt="Confusion map"
+        )
+        st.caption("The pairs that are confused most. Choose one to see its images.")
+        row = st.dataframe(
+            pairs, on_select="rerun", selection_mode="single-row", hide_index=True, height=250,
+            key=f"pairs {run.id} {part}", alt="Pairs of classes confused most",
+            column_config={"share": st.column_config.NumberColumn(format="percent")},
+        ).selection.rows  # fmt: skip
+        if row:
+            true, predicted = pairs.iloc[row[0]][["true class", "classified as"]]
+            cell(run, found, part, true, predicted)
+            return
+    matrix(run, found, part)
+
+
+def matrix(run: Run, found: Evaluation, part: str) -> None:
+    """The confusion matrix as a table whose cells can be chosen."""
+    kinds = ["counts", "shares of the true class"]
+    kind = st.segmented_control("Show", kinds, default=kinds[0], key="kind", required=True)
+    shares = kind == kinds[1]
     st.caption(
         "Rows are true classes, columns what the classifier said. Choose a cell to see its images."
     )
     table = charts.confusion_table(found.confusion, found.classes, shares=shares)
-    chosen = st.dataframe(
+    cells = st.dataframe(
         charts.styled(table, shares=shares), on_select="rerun", selection_mode="single-cell",
         key=f"confusion {run.id} {part} {kind}", alt="Confusion matrix",
         height=min(38 + 35 * len(found.classes), 640),
-    )  # fmt: skip
-    cells = chosen.selection.cells
+    ).selection.cells  # fmt: skip
     if cells:
-        row, predicted = cells[0]
-        true = found.classes[row]
-        st.markdown(
-            f"True class **{widgets.plain(true)}**, classified as **{widgets.plain(predicted)}**"
-        )
-        query = {"split": part, "true": true, "predicted": predicted}
-        name = widgets.image_grid(
-            f"/api/runs/{run.id}/images", query, "cell", "No image is in this cell.", 340
-        )
-        explain(run, found, part, name, "cell")
+        cell(run, found, part, found.classes[cells[0][0]], cells[0][1])
+
+
+def cell(run: Run, found: Evaluation, part: str, true: str, predicted: str) -> None:
+    """The images of one true class that were classified as one class."""
+    st.markdown(
+        f"True class **{widgets.plain(true)}**, classified as **{widgets.plain(predicted)}**"
+    )
+    query = {"split": part, "true": true, "predicted": predicted}
+    empty = "No image is in this cell."
+    name = widgets.image_grid(f"/api/runs/{run.id}/images", query, "cell", empty, 340)
+    explain(run, found, part, name, "cell")
 
 
 def roc(found: Evaluation) -> None:

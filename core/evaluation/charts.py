@@ -159,6 +159,40 @@ def confusion_table(counts: np.ndarray, classes: Sequence[str], *, shares: bool)
     return pd.DataFrame(values if shares else counts, index=list(classes), columns=list(classes))
 
 
+def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int = 100) -> pd.DataFrame:
+    """The pairs of classes that are confused most: true, predicted, images, share of the true."""
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    rows, columns = np.unravel_index(order, wrong.shape)
+    keep = wrong[rows, columns] > 0
+    rows, columns = rows[keep], columns[keep]
+    return pd.DataFrame(
+        {
+            "true class": [classes[k] for k in rows],
+            "classified as": [classes[k] for k in columns],
+            "images": wrong[rows, columns],
+            "share": wrong[rows, columns] / counts.sum(axis=1)[rows],
+        }
+    )
+
+
+def confusion_map(counts: np.ndarray, classes: Sequence[str]) -> go.Figure:
+    """The confusion matrix as a picture, for more classes than a table shows at once."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    names = [shown(name) for name in classes]
+    chart = figure("Share of each true class (row) by what it was classified as", 560)
+    chart.add_heatmap(
+        z=shares, zmin=0, zmax=1, customdata=np.broadcast_to(names, counts.shape),
+        text=np.broadcast_to(np.array(names)[:, None], counts.shape),
+        hovertemplate="%{text} → %{customdata}: %{z:.0%}<extra></extra>",
+        colorbar={"tickformat": ".0%"},
+    )  # fmt: skip
+    chart.update_yaxes(autorange="reversed", showticklabels=False, title="true class")
+    chart.update_xaxes(showticklabels=False, title="classified as")
+    return chart
+
+
 def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler:
     """A confusion table with cells colored by their share of the row: blue right, orange wrong."""
     values = table.to_numpy(dtype=float)
@@ -173,6 +207,8 @@ def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler:
         for row in zip(colors, np.nan_to_num(strength), strict=True)
     ]
     sheet = pd.DataFrame(css, index=table.index, columns=table.columns)
+    form = "{:.0%}" if shares else "{:.0f}"
+    # Empty cells stay empty: the eye then finds the confusions.
     return table.style.apply(lambda _: sheet, axis=None).format(
-        "{:.0%}" if shares else "{:.0f}", na_rep="–"
+        lambda value: form.format(value) if float(str(value)) > 0 else ""
     )

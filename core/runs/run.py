@@ -262,7 +262,9 @@ def status(run: Run, events: list[Event]) -> Status:
         state=state,
         place=waiting.place if waiting else 0,
         phase=current.phase,
-        epoch=epoch.epoch if isinstance(epoch, EpochEnded) and epoch.phase == current.phase else 0,
+        epoch=epoch.epoch
+        if isinstance(epoch, EpochEnded) and current.phase in (epoch.phase, "finish")
+        else 0,
         epochs=epoch.epochs if isinstance(epoch, EpochEnded) else epochs,
         share=current.done / max(1, current.total),
         seconds_left=seconds_left(events, current) if state == "running" else None,
