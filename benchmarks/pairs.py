@@ -34,29 +34,30 @@ class Line:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The line's fields.
-
-        `value` and `reference_value` are medians over the repeats and `ratio` is theirs. The
-        best of each gives `ratio_of_best`: what is left when other work slowed some of them.
-        """
-        values, references = zip(*self.pairs, strict=True)
-        value, beside = median(values), median(references)
-        best = max if self.better == "higher" else min
+        """The line's fields, medians over the repeats, and what the machine was like."""
         return {
             "measure": self.measure,
-            "value": rounded(value),
             "unit": self.unit,
             "better": self.better,
             "reference": self.reference,
-            "reference_value": rounded(beside),
-            "ratio": round(value / beside, 3),
-            "ratios": [round(one / other, 3) for one, other in self.pairs],
-            "ratio_of_best": round(best(values) / best(references), 3),
+            **self.figures(),
             "repeats": len(self.pairs),
             "data": self.data,
             "machine": machine.name(),
             "load": round(psutil.getloadavg()[0] / (os.cpu_count() or 1), 2),
             **self.facts,
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Medians and their ratio; the best of each and theirs, for when other work slowed some."""
+        values, references = zip(*self.pairs, strict=True)
+        best = max if self.better == "higher" else min
+        return {
+            "value": rounded(median(values)),
+            "reference_value": rounded(median(references)),
+            "ratio": round(median(values) / median(references), 3),
+            "ratio_of_best": round(best(values) / best(references), 3),
+            "ratios": [round(value / reference, 3) for value, reference in self.pairs],
         }
 
 

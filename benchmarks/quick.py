@@ -47,6 +47,7 @@ def measured(data: Path, repeat: int) -> Line:
     test = results[-1]["test"]
     facts |= {f"seconds_{part}": round(median(column), 3) for part, column in parts.items()}
     facts |= {"test_accuracy": round(test["accuracy"], 4), "test_n": test["n"]}
+    facts["peak_memory_mb"] = results[-1]["peak_memory_mb"]
     return Line("quick", "s", "lower", REFERENCE, pairs, str(facts.pop("name")), facts)
 
 

@@ -8,6 +8,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+# Before torch and huggingface_hub are imported: both read these only then. Threads that wait
+# without spinning leave the cores to the worker processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import hypothesis
 import numpy as np
 import pytest

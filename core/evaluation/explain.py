@@ -101,24 +101,25 @@ def target_of(
 
 
 def last_map_layer(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """The last layer of `forward_features` whose output has four dimensions."""
+    """The last part of `forward_features` whose output has four dimensions: all channels at once.
+
+    Parts are looked at with what they contain: the last leaf alone may be one branch of many.
+    """
     seen: list[nn.Module] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[1:]) > 0:
+        if isinstance(output, Tensor) and output.ndim == 4:
             seen.append(module)
 
-    leaves = [m for m in network.modules() if not list(m.children())]
-    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
+    parts = [module for module in network.modules() if module is not network]
+    hooks = [part.register_forward_hook(note) for part in parts]
     try:
         with torch.no_grad():
             network.forward_features(inputs)  # type: ignore[operator]
     finally:
         for hook in hooks:
             hook.remove()
-    # An activation in place shares its input's memory, which a hook's gradient cannot.
-    usable = [m for m in seen if not getattr(m, "inplace", False)]
-    return usable[-1]
+    return seen[-1]
 
 
 def heat_png(explanation: Explanation) -> bytes:

@@ -123,7 +123,7 @@ def load(folder: Path) -> Classifier:
         raise NotFound(
             "This run has no model yet.", "It is written when a run finishes or is stopped."
         )
-    for name, expected in read_json(folder / SUMS).items():
+    for name, expected in sums_of(folder).items():
         if not (folder / name).exists() or sha256_of(folder / name) != expected:
             raise NotFound(f"The model's file {name} is damaged.", "Train the run again.")
     import timm
@@ -143,6 +143,17 @@ def load(folder: Path) -> Classifier:
         float(own["temperature"]),
         own["backbone"],
     )
+
+
+def sums_of(folder: Path) -> Json:
+    """The hash of each file, as it was written.
+
+    Raises: NotFound when that list itself is damaged.
+    """
+    try:
+        return read_json(folder / SUMS)
+    except ValueError as error:
+        raise NotFound(f"The model's file {SUMS} is damaged.", "Train the run again.") from error
 
 
 def shared(folder: Path) -> Classifier:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.data.augment import Preprocessing
 from core.errors import RecipeRefused
-from core.models import catalog, weights
+from core.models import weights
 from core.schema import Recipe
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
@@ -28,6 +28,7 @@ def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
     """
     import timm
 
+    weights.check_name(recipe.backbone.name)
     name = weights.full_name(recipe.backbone.name)
     if pretrained:
         weights.check(name, recipe.backbone.weights)
@@ -39,26 +40,27 @@ def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
             options["img_size"] = size
         torch.manual_seed(recipe.seed)
         network: nn.Module = timm.create_model(name, num_classes=0, **options)
+        if size != "auto":
+            sized: Any = {**config_of(network), "input_size": (3, size, size)}
+            network.pretrained_cfg = sized
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise RecipeRefused(
-            f"timm cannot make the backbone {recipe.backbone.name} ({error}).", advice(name)
+            f"timm cannot make the backbone {recipe.backbone.name} ({error}).",
+            weights.advice(name),
         ) from error
     if pretrained:
         weights.load(network, name, recipe.backbone.weights)
     network.reset_classifier(n_classes)  # type: ignore[operator]
     if not isinstance(classifier_of(network), nn.Linear):
         raise RecipeRefused(
-            f"{recipe.backbone.name} has no single linear classifier.", advice("resnet50")
+            f"{recipe.backbone.name} has no single linear classifier.", weights.advice("resnet50")
         )
     return network
 
 
-def advice(name: str) -> str:
-    """What to choose instead of an unknown name."""
-    close = catalog.similar(name)
-    return (
-        f"Did you mean {', '.join(close)}?" if close else "`python -m core backbones` lists some."
-    )
+def config_of(network: nn.Module) -> dict[str, Any]:
+    """What timm knows of how a network was pretrained."""
+    return dict(network.pretrained_cfg)  # type: ignore[arg-type]
 
 
 def classifier_of(network: nn.Module) -> nn.Module:
@@ -69,7 +71,7 @@ def classifier_of(network: nn.Module) -> nn.Module:
 
 def preprocessing_of(network: nn.Module, recipe: Recipe) -> Preprocessing:
     """How pictures must be prepared for this network, as it was when it was pretrained."""
-    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    config = config_of(network)
     size = config["input_size"][-1] if recipe.image.size == "auto" else int(recipe.image.size)
     interpolation = config["interpolation"]
     margin = float(config["crop_pct"]) if recipe.image.fit == "crop" else 1.0
@@ -105,7 +107,7 @@ def folded(network: nn.Module) -> nn.Module:
     """
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    config = config_of(network)
     size = int(config["input_size"][-1])
     probe = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
     original = copy.deepcopy(network)

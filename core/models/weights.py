@@ -9,12 +9,13 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from core.errors import WeightsMissing
+from core.errors import RecipeRefused, WeightsMissing
 from core.models import catalog
 
 if TYPE_CHECKING:
@@ -53,10 +54,37 @@ def package_of(name: str) -> str:
     return PACKAGES[architecture(name)][0]
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that timm does not know; those of the catalog are known without asking it.
+
+    Raises: RecipeRefused.
+    """
+    if catalog.backbone(name) is not None:
+        return
+    import timm
+
+    # timm would also take addresses of other repositories and folders, with a colon.
+    if ":" in name or "/" in name or not timm.is_model(architecture(name)):
+        raise RecipeRefused(f"timm knows no backbone {name!r}.", advice(name))
+
+
+def advice(name: str) -> str:
+    """What to choose instead of an unknown name."""
+    close = catalog.similar(name)
+    return (
+        f"Did you mean {', '.join(close)}?" if close else "`python -m core backbones` lists some."
+    )
+
+
 def full_name(name: str) -> str:
     """A timm name with its tag, as the hub knows it."""
     known = catalog.backbone(name)
-    return known.name if known else name
+    if known or "." in name:
+        return known.name if known else name
+    import timm
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return f"{name}.{config.tag}" if config is not None and config.tag else name
 
 
 def cached_file(name: str) -> Path | None:
@@ -100,7 +128,7 @@ def check(name: str, weights: str) -> None:
     if weights != "pretrained":
         if not Path(weights).is_file() or Path(weights).suffix != ".safetensors":
             raise WeightsMissing(
-                f"There is no .safetensors file {weights}.",
+                f"{weights} is no .safetensors file that exists.",
                 "Name an existing file, or set backbone.weights to pretrained.",
             )
     elif not usable_now(name) and not hub_answers():
@@ -118,7 +146,7 @@ def load(network: nn.Module, name: str, weights: str) -> None:
     """
     check(name, weights)
     if weights != "pretrained":
-        put(network, from_file(Path(weights)), weights)
+        put(network, adapted(network, from_file(Path(weights))), weights)
     else:
         SOURCES[place_of(name)](network, name)
 
@@ -150,15 +178,34 @@ def from_package(network: nn.Module, name: str) -> None:
 
 
 def from_hub(network: nn.Module, name: str) -> None:
-    """Weights that timm finds in the hub's cache or fetches from the hub."""
-    from timm.models import load_pretrained
+    """Weights from the hub's cache, or else from the hub."""
+    from safetensors import SafetensorError
+    from timm.models import load_state_dict_from_hf
 
+    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     try:
-        load_pretrained(network, network.pretrained_cfg, num_classes=0)  # type: ignore[arg-type]
-    except (OSError, RuntimeError, ValueError) as error:
+        values = load_state_dict_from_hf(config["hf_hub_id"], weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
         raise WeightsMissing(
-            f"The weights of {name} could not be fetched from the hub ({error}).",
+            f"The weights of {name} could not be fetched from the hub ({reason}).",
             f"Try again later, or choose {BUNDLED}.",
+        ) from error
+    put(network, adapted(network, values), name)
+
+
+def adapted(network: nn.Module, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors renamed and resized as timm's own filter for this architecture does it.
+
+    Raises: WeightsMissing for tensors that it cannot make sense of.
+    """
+    adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    try:
+        return dict(adapt(values, network)) if adapt else values
+    except (RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise WeightsMissing(
+            f"The weights do not fit this backbone ({type(error).__name__}).",
+            "Name a file for the same architecture.",
         ) from error
 
 

@@ -93,10 +93,11 @@ class Run:
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse at once a recipe whose weights could not be had.
+    """Refuse at once a recipe whose backbone is unknown or whose weights could not be had.
 
-    Raises: WeightsMissing.
+    Raises: RecipeRefused, WeightsMissing.
     """
+    weights.check_name(recipe.backbone.name)
     if recipe.technique.name != "from_scratch":
         weights.check(recipe.backbone.name, recipe.backbone.weights)
 

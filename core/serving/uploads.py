@@ -58,12 +58,14 @@ async def receive(upload_id: str, offset: int, total: int, pieces: AsyncIterator
         )
     arrived = offset
     try:
-        with path.open("ab") as file:
+        with path.open("ab", buffering=0) as file:
             async for piece in pieces:
-                arrived += len(piece)
-                if arrived > total:
+                if arrived + len(piece) > total:
                     raise ArchiveRefused("More bytes came than were announced.", "Start anew.")
-                file.write(piece)
+                if received(upload_id) != arrived:
+                    # A newer connection has gone on; what this old one still brings is not wanted.
+                    raise NotNow("The upload goes on elsewhere.", "Send from where it ends now.")
+                arrived += file.write(piece) or 0
     except OSError as error:
         raise MachineRefused(
             f"The upload could not be written: {error.strerror or error}.", "Free some disk space."

@@ -24,7 +24,17 @@ ODD_NAMES = ("001", "1e5", "<script>alert(1)</script>", "NA", "Größe ✓", "a/
 
 @pytest.fixture(scope="module")
 def letterboxed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(tmp_path_factory.mktemp("letterboxed"), fit="letterbox")
+    return train(tmp_path_factory.mktemp("letterboxed"), "image.fit=letterbox")
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """All layers have learned, and batch norm has statistics of its own."""
+    return train(
+        tmp_path_factory.mktemp("tuned"),
+        "technique.name=from_scratch", f"backbone.name={SMALL}", "image.fit=squash",
+        "optimizer.learning_rate=0.01", "compute.batch_size=4", "compute.precision=fp32",
+    )  # fmt: skip
 
 
 def fresh(name: str = SMALL, classes: tuple[str, ...] = ("ants", "bees"), size: int = 64):
@@ -47,7 +57,7 @@ def probabilities(classifier: Classifier, content: bytes) -> np.ndarray:
 # --- training and serving see the same ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["trained", "letterboxed"])
+@pytest.mark.parametrize("which", ["trained", "letterboxed", "tuned"])
 def test_a_file_is_predicted_as_it_was_scored_in_training(
     which: str, request: pytest.FixtureRequest
 ):

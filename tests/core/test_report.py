@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.errors import NotFound
@@ -22,12 +23,14 @@ def test_a_report_has_the_figures_that_the_run_ended_with(trained: Trained):
 
 def test_a_report_says_what_was_said_of_an_image(trained: Trained):
     found = report.evaluate(trained.run.folder, "val")
-    name = found.scores.images[0]
+    (*_, position) = np.flatnonzero(found.scores.predicted == 1)
+    name = found.scores.images[position]
     said = found.said_of(name)
     assert found.has(name)
     assert not found.has("ants/99.jpg")
     assert said.true == name.partition("/")[0]
-    assert list(said.probabilities) == sorted(found.scores.probabilities[0], reverse=True)
+    assert said.classes == ("bees", "ants")
+    assert said.probabilities == tuple(found.scores.probabilities[position, ::-1])
 
 
 def test_a_part_without_images_has_no_report(trained: Trained, tmp_path: Path):
