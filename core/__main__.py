@@ -1,4 +1,4 @@
-"""Headstart from a shell: `python -m core VERB`. Every verb takes --json.
+"""Headstart from a shell: `python -m core VERB`. Every verb but worker takes --json.
 
 With --json the last line on standard output is one JSON object. Exit status: 0 done, 2 refused
 (what is wrong and what to do, on standard error), 1 a fault of ours.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from click.exceptions import ClickException
 
 from core import machine
 from core import recipe as recipes
@@ -45,11 +46,13 @@ def found_dataset(text: str) -> Dataset:
 
     Raises: NotFound for text that is none of them.
     """
+    # A path wins over a name: what lies there now is what is meant, and the same images imported
+    # again are the same dataset.
+    if Path(text).exists():
+        return import_all(Path(text))
     known = datasets.find(text)
     if known:
         return known
-    if Path(text).exists():
-        return import_all(Path(text))
     raise NotFound(
         f"{text} is no dataset's id or name, and no file or folder.",
         "`python -m core datasets` lists what was imported.",
@@ -153,6 +156,8 @@ def worked(run: Run, as_json: bool) -> None:
         tell(last)
     ended = last if isinstance(last, Ended) else Ended("failed", what="It ended without a word.")
     if ended.reason == "failed":
+        if as_json:
+            say(facts_of(run, ended), as_json, "")
         raise HeadstartError(ended.what, ended.remedy)
     say(facts_of(run, ended), as_json, summary_text(run, ended))
 
@@ -316,6 +321,9 @@ def guarded(run_app: Callable[[], None]) -> int:
         run_app()
     except HeadstartError as error:
         print(f"{error.what}\n{error.remedy}", file=sys.stderr)
+        return 2
+    except ClickException as error:
+        error.show()
         return 2
     except KeyboardInterrupt:
         print("Interrupted. `python -m core resume RUN` goes on with a training.", file=sys.stderr)

@@ -62,7 +62,7 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 def refusal(error: ValidationError) -> RecipeRefused:
     """The first thing that is wrong with a recipe, as a sentence."""
     first = error.errors()[0]
-    known = ("literal", "constrained-")
+    known = ("literal", "constrained-", "int", "float")
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(known))
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -145,7 +145,7 @@ def number_or_yaml(text: str) -> Any:
     Raises: RecipeRefused for text that is no YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text[:LONGEST_YAML], PlainLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise RecipeRefused(f"{text!r} cannot be read as a value.", "Check quotes.") from error
 
@@ -157,13 +157,28 @@ def to_yaml(recipe: Recipe) -> str:
     return text
 
 
+LONGEST_YAML = 20_000
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: a few lines of those unfold to more than any memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node, if it is no alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed in a recipe")
+        return super().compose_node(parent, index)
+
+
 def from_yaml(text: str) -> Recipe:
     """A recipe from YAML, defaults for what it leaves out.
 
     Raises: RecipeRefused for text that is no YAML or names unknown fields.
     """
+    if len(text) > LONGEST_YAML:
+        raise RecipeRefused("The text is too long for a recipe.", "Load one recipe only.")
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.load(text, PlainLoader) or {}
     except (yaml.YAMLError, ValueError) as error:
         raise RecipeRefused(
             f"The recipe is no valid YAML: {error}.", "Copy it again from a run's Recipe."

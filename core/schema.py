@@ -216,7 +216,7 @@ class Compute(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         AUTO,
         description="Number format in training steps. auto: the faster one, found by a few "
-        "measured steps. Figures that are reported always come from fp32.",
+        "measured steps. Validation and test figures always come from fp32.",
     )
     device: str = Field(
         AUTO,

@@ -143,10 +143,13 @@ def append_line(path: Path, content: Json, *, durable: bool = False) -> None:
 
 def read_lines(path: Path) -> list[Json]:
     """The JSON objects of a file, one a line; an unfinished or torn line is passed over."""
-    if not path.exists():
-        return []
+    return parsed(path.read_bytes()) if path.exists() else []
+
+
+def parsed(content: bytes) -> list[Json]:
+    """The JSON objects of whole lines; what follows the last line's end is no line yet."""
     found = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for line in content.split(b"\n")[:-1]:
         try:
             found.append(json.loads(line))
         except ValueError:

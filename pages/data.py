@@ -33,9 +33,15 @@ def add_data(*, expanded: bool) -> None:
             sample = st.button("Try the sample", icon=":material/draw:", key="sample")
             st.caption("1,797 handwritten digits, no network needed.")
             folder = from_server()
+        # Kept until it is imported or refused: a click meanwhile begins this page anew.
+        arrived = arrived or st.session_state.get("arrived")
         if arrived:
-            steps = uploads.imported(arrived["id"], arrived["name"])
-            added(widgets.follow(steps, "Checking the images"))
+            st.session_state["arrived"] = arrived
+            found = widgets.follow(
+                uploads.imported(arrived["id"], arrived["name"]), "Checking the images"
+            )
+            del st.session_state["arrived"]
+            added(found)
         if sample:
             added(widgets.follow(samples.import_sample(), "Writing the sample"))
         if folder:
@@ -55,8 +61,6 @@ def from_server() -> str:
 
 def overview(dataset: Dataset) -> None:
     """Counts, sizes, what was skipped, and the split."""
-    parts = split.split(dataset, Recipe().data.split, Recipe().seed)
-    table = split.per_class(dataset, parts)
     sides = dataset.table[["width", "height"]]
     figures = st.columns(4)
     figures[0].metric("Images", f"{len(dataset.table):,}", border=True)
@@ -69,15 +73,28 @@ def overview(dataset: Dataset) -> None:
         border=True,
     )
     figures[3].metric("Files skipped", len(dataset.skipped), border=True)
-    st.plotly_chart(charts.class_counts(table), key="counts", alt="Images of each class and part")
+    divided(dataset)
+    problems(dataset)
+
+
+def divided(dataset: Dataset) -> None:
+    """How the images are divided into training, validation and test."""
+    usual = Recipe()
+    parts = widgets.refused(lambda: split.split(dataset, usual.data.split, usual.seed))
+    if parts is None:
+        return
+    table = split.per_class(dataset, parts)
     totals = table.sum()
+    st.plotly_chart(charts.class_counts(table), key="counts", alt="Images of each class and part")
     st.caption(
         f"Split: {totals['train']:,} training, {totals['val']:,} validation, {totals['test']:,} "
-        f"test images, the same share of each class, "
-        f"{'as the dataset brought it' if (dataset.table['part'] != '').any() else 'seed 0'}. "
-        "It stays the same for this revision of the data; shares and seed are fields of the recipe."
+        f"test images. {split.how(dataset, usual.seed)} It stays the same for this revision of the "
+        "data; shares and seed are fields of the recipe."
     )
-    problems(dataset)
+    without = list(table.index[table["train"] == 0])
+    if without:
+        names = ", ".join(widgets.plain(name) for name in without[:10])
+        st.warning(f"{len(without)} classes have no training image and cannot be learned: {names}.")
 
 
 def problems(dataset: Dataset) -> None:
@@ -100,9 +117,8 @@ def first_model(dataset: Dataset) -> None:
     )
     past = [r for r in runs.all_runs() if r.dataset == dataset.id and r.preset == "quick"]
     if st.button("Train a first model", type="primary", icon=":material/bolt:", key="first"):
-        run = runs.create(dataset, recipes.preset("quick"), "quick")
-        runs.enqueue(run)
-        past = [run, *past]
+        run = runs.start(dataset, recipes.preset("quick"), "quick")
+        past = [run, *(r for r in past if r.id != run.id)]
     if past:
         live = runs.state_of(past[0]) in runs.LIVE
         st.fragment(first_result, run_every=0.5 if live else None)(past[0])

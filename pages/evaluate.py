@@ -105,7 +105,8 @@ def roc(found: Evaluation) -> None:
     )
     left, right = st.columns([3, 2])
     names = st.session_state.get("roc classes", [])
-    curves = [c for c in found.roc if not names or c.title in names or c in found.roc[-2:]]
+    every = not names and len(found.classes) <= MANY_CLASSES
+    curves = [c for c in found.roc if every or c.average or c.title in names]
     left.plotly_chart(charts.roc(curves), key="roc", alt="ROC curves")
     with right:
         st.multiselect("Show classes", found.classes, key="roc classes", placeholder="all")

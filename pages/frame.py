@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.errors import HeadstartError
+from core.runs import supervisor
 from pages import widgets
 
 PAGES = {
@@ -28,6 +29,7 @@ page = st.navigation(
     ]
 )
 try:
+    supervisor.ensure()  # After a restart of the machine, those who wait are served again.
     page.run()
 except HeadstartError as error:
     widgets.refusal(error)

@@ -22,12 +22,6 @@ PER_ROW = 3
 
 def base_recipe() -> tuple[Recipe, str, str]:
     """The recipe that the fields start from, the scope of their keys, and the preset's name."""
-    preset = st.segmented_control(
-        "Preset", list(PRESETS), default="balanced", key="preset", format_func=str.capitalize,
-        help="\n\n".join(f"**{name}**: {text}" for name, text in PRESET_HELP.items()),
-        persist_state="session", required=True,
-    )  # fmt: skip
-    st.caption(PRESET_HELP[preset])
     loaded = st.session_state.get("loaded_yaml", "")
     if loaded:
         st.info("The fields show the recipe that was loaded.", icon=":material/upload_file:")
@@ -35,6 +29,12 @@ def base_recipe() -> tuple[Recipe, str, str]:
             st.session_state["loaded_yaml"] = ""
             st.rerun()
         return recipes.from_yaml(loaded), hashlib.sha256(loaded.encode()).hexdigest()[:8], ""
+    preset = st.segmented_control(
+        "Preset", list(PRESETS), default="balanced", key="preset", format_func=str.capitalize,
+        help="\n\n".join(f"**{name}**: {text}" for name, text in PRESET_HELP.items()),
+        persist_state="session", required=True,
+    )  # fmt: skip
+    st.caption(PRESET_HELP[preset])
     return recipes.preset(preset), preset, preset
 
 
@@ -97,8 +97,8 @@ def use(key: str, name: str) -> None:
     st.session_state[key] = name
 
 
-def chosen_values(base: Recipe, scope: str, dataset: Dataset) -> dict[str, Any]:
-    """All fields as the widgets have them, by dotted name."""
+def chosen_recipe(base: Recipe, scope: str, dataset: Dataset) -> Recipe | None:
+    """The recipe that the widgets describe; None, with the refusal shown, if it is none."""
     values: dict[str, Any] = {"backbone.name": backbone_field(base, scope)}
     for column, name in zip(st.columns(len(SHOWN_FIRST)), SHOWN_FIRST, strict=True):
         with column:
@@ -110,9 +110,11 @@ def chosen_values(base: Recipe, scope: str, dataset: Dataset) -> dict[str, Any]:
             values[name] = widgets.field(name, base, scope)
     with st.expander("Everything else", icon=":material/settings:"):
         everything_else(base, scope, values)
+    made = widgets.refused(lambda: recipes.made(values))
     with right:
-        preview(dataset, recipes.made(values))
-    return values
+        if made:
+            preview(dataset, made)
+    return made
 
 
 def everything_else(base: Recipe, scope: str, values: dict[str, Any]) -> None:
@@ -184,7 +186,7 @@ st.caption(
 )
 dataset = widgets.pick_dataset()
 base, scope, preset = base_recipe()
-values = chosen_values(base, scope, dataset)
-recipe = recipes.made(values)
-start(dataset, recipe, preset if recipe == base else "")
-as_yaml(recipe)
+recipe = chosen_recipe(base, scope, dataset)
+if recipe is not None:
+    start(dataset, recipe, preset if recipe == base else "")
+as_yaml(recipe or base)

@@ -33,6 +33,8 @@ def watch(run: Run) -> None:
     for note in (e for e in events if isinstance(e, Note)):
         (st.warning if note.level == "warning" else st.info)(widgets.plain(note.text))
     curves(run, events)
+    with st.expander("Log", icon=":material/article:"):
+        st.code(runs.log_of(run) or "Nothing was logged.", language=None, height=300)
 
 
 def head(run: Run, status: Status) -> None:
@@ -62,7 +64,10 @@ def act(action: Callable[[], None]) -> None:
     try:
         action()
     except HeadstartError as error:
-        widgets.refusal(error)
+        # A toast outlives the next look at the run, which draws everything else anew.
+        st.toast(
+            f"{widgets.plain(error.what)} {widgets.plain(error.remedy)}", icon=":material/block:"
+        )
     else:
         st.rerun()
 
@@ -124,16 +129,15 @@ def curves(run: Run, events: list[Event]) -> None:
             charts.by_step(steps, "loss"), key="step loss", alt="Training loss by step"
         )
         right.plotly_chart(
-            charts.by_step(steps, "rate"), key="step rate", alt="Learning rate by step"
+            charts.by_step(steps, "accuracy"), key="step accuracy", alt="Training accuracy by step"
         )
+        st.plotly_chart(charts.by_step(steps, "rate"), key="step rate", alt="Learning rate by step")
 
 
 def details(run: Run) -> None:
-    """Recipe and log, for those who want them."""
+    """The recipe, for those who want it."""
     with st.expander("Recipe of this run", icon=":material/tune:"):
         st.code(runs.recipe_text(run), language="yaml", height=300)
-    with st.expander("Log", icon=":material/article:"):
-        st.code(runs.log_of(run) or "Nothing was logged.", language=None, height=300)
 
 
 def every_run(found: list[Run]) -> None:

@@ -109,6 +109,7 @@ def pick_dataset() -> Dataset:
         st.page_link("data.py", label="Add a dataset", icon=":material/add_photo_alternate:")
         st.stop()
     labels = [dataset_label(d["id"], d["name"]) for d in found]
+    tell_if_missing("dataset", labels)
     chosen = st.selectbox("Dataset", labels, key="dataset", bind="query-params")
     return datasets.load(id_of(chosen or labels[0]))
 
@@ -120,8 +121,16 @@ def pick_run(candidates: list[Run], empty: str) -> Run:
         st.page_link("recipe.py", label="Start a training", icon=":material/tune:")
         st.stop()
     labels = [run_label(run) for run in candidates]
+    tell_if_missing("run", labels)
     chosen = st.selectbox("Run", labels, key="run", bind="query-params")
     return runs.load(id_of(chosen or labels[0]))
+
+
+def tell_if_missing(key: str, labels: list[str]) -> None:
+    """Say so when the address names something that is not in the list, before another is shown."""
+    asked = st.query_params.get(key)
+    if asked and asked not in labels:
+        st.warning(f"The {key} {plain(asked)} cannot be shown here; below is another one.")
 
 
 def go(page: str, **parameters: str) -> None:
@@ -203,7 +212,7 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
         return st.selectbox(label, options, index=options.index(value), **about)
     if isinstance(value, bool):
         return st.toggle(label, value, **about)
-    if isinstance(value, float) and low is not None and high is not None:
+    if isinstance(value, float) and low is not None and high is not None and name not in TYPED:
         step = (high - low) / 100
         return st.slider(label, float(low), float(high), value, step=step, **about)
     if isinstance(value, int) and "auto" not in str(info.annotation):
@@ -213,6 +222,8 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
     return number_or_yaml(st.text_input(label, shown, **about))
 
 
+# Fields whose useful values are too small for a slider.
+TYPED = ("optimizer.weight_decay",)
 # Field names that say nothing without their section.
 VAGUE = ("size", "fit", "kind", "weights", "split", "metric", "patience")
 

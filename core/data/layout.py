@@ -76,13 +76,13 @@ def from_folders(names: Sequence[str]) -> list[Placed]:
     """
     pairs = [(name, tuple(name.split("/")[:-1])) for name in names]
     pairs = below(pairs, shared(pairs))
-    parts = {PARTS.get(folders[0].lower()) for _, folders in pairs}
-    sorted_inside = [(name, folders[1:]) for name, folders in pairs if len(folders) > 1]
-    presplit = "train" in parts and len(parts) > 1 and None not in parts and sorted_inside
-    if not presplit:
+    part_of = {name: part for name, folders in pairs if (part := PARTS.get(folders[0].lower()))}
+    inside = [(n, folders[1:]) for n, folders in pairs if n in part_of and len(folders) > 1]
+    inner = below(inside, shared(inside))
+    trained_on = {folders[0] for name, folders in inner if part_of[name] == "train"}
+    # Other folders beside train and test ("images to test") hold what nobody has labelled.
+    if len(trained_on) < 2 or len(set(part_of.values())) < 2:
         return [Placed(name, folders[0], None) for name, folders in pairs]
-    part_of = {name: PARTS[folders[0].lower()] for name, folders in pairs}
-    inner = below(sorted_inside, shared(sorted_inside))
     return [Placed(name, folders[0], part_of[name]) for name, folders in inner]
 
 

@@ -86,6 +86,19 @@ def counts(n: int, shares: Sequence[float]) -> np.ndarray:
     return np.asarray(result)
 
 
+def how(dataset: Dataset, seed: int) -> str:
+    """Where a dataset's split comes from, in a sentence."""
+    brought = set(dataset.table["part"]) - {""}
+    if "train" not in brought:
+        return f"Each class is divided in the same shares, drawn with seed {seed}."
+    if {"val", "test"} <= brought:
+        return "The dataset brought this split itself."
+    return (
+        "The dataset brought its own test images; the validation images were drawn from its "
+        f"training images, class by class, with seed {seed}."
+    )
+
+
 def judge(dataset: Dataset, parts: np.ndarray) -> None:
     """Refuse a split from which nothing can be learned or chosen."""
     labels = dataset.table["label"].to_numpy()

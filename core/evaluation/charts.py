@@ -17,6 +17,8 @@ PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 LONGEST_NAME = 40
 # More curves than this are told apart by hovering, not by a legend.
 MOST_IN_LEGEND = 12
+# Classes up to which a table's cells are colored: Streamlit takes 262,144 of them.
+MOST_STYLED = 500
 ROW_HEIGHT, LEAST_HEIGHT = 22, 240
 MARGIN = {"l": 8, "r": 8, "t": 36, "b": 8}
 
@@ -94,15 +96,19 @@ def rate_by_epoch(epochs: Sequence[EpochEnded]) -> go.Figure:
 
 
 def by_step(steps: Sequence[Step], what: str) -> go.Figure:
-    """Training loss or learning rate by step, for the last phase that has steps."""
-    titles = {"loss": "Training loss by step", "rate": "Learning rate by step"}
+    """Loss, accuracy of the batch, or learning rate by training step, of the last phase."""
+    titles = {
+        "loss": "Training loss by step",
+        "accuracy": "Training accuracy by step",
+        "rate": "Learning rate by step",
+    }
     chart = figure(titles[what])
     if steps:
         chosen = thinned([s for s in steps if s.phase == steps[-1].phase])
         x, y = [s.step for s in chosen], [getattr(s, what) for s in chosen]
         chart.add_scatter(x=x, y=y, mode="lines", name=what)
     chart.update_xaxes(title="step", rangemode="tozero")
-    chart.update_yaxes(tickformat=".2~g" if what == "rate" else None)
+    chart.update_yaxes(tickformat={"rate": ".2~g", "accuracy": ".0%"}.get(what))
     return chart
 
 
@@ -115,9 +121,10 @@ def roc(curves: Sequence[Roc]) -> go.Figure:
     """ROC curves with their areas; averages thick, classes thin."""
     chart = figure("ROC curves", 460)
     for curve in curves:
-        average = curve.title.endswith(" average") and curve in curves[-2:]
+        average = curve.average
+        fpr, tpr = corners(curve)
         chart.add_scatter(
-            x=curve.false_positive_rate, y=curve.true_positive_rate, mode="lines",
+            x=fpr, y=tpr, mode="lines",
             name=f"{shown(curve.title)} (AUC {curve.auc:.3f})",
             line={"width": 3 if average else 1.5, "dash": "dash" if average else "solid"},
             showlegend=average or len(curves) <= MOST_IN_LEGEND,
@@ -131,6 +138,16 @@ def roc(curves: Sequence[Roc]) -> go.Figure:
     chart.update_xaxes(title="false positive rate", range=[-0.01, 1.01], tickformat=".0%")
     chart.update_yaxes(title="true positive rate", range=[-0.01, 1.02], tickformat=".0%")
     return chart
+
+
+def corners(curve: Roc, most: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a ROC curve that a chart needs: where it turns, at most about `most`."""
+    fpr, tpr = curve.false_positive_rate, curve.true_positive_rate
+    turns = (np.diff(fpr, prepend=-1) != 0) & (np.diff(tpr, append=2) != 0)
+    turns |= (np.diff(tpr, prepend=-1) != 0) & (np.diff(fpr, append=2) != 0)
+    kept = np.nonzero(turns)[0]
+    kept = np.unique(np.r_[0, kept[:: max(1, len(kept) // most)], len(fpr) - 1])
+    return fpr[kept].round(5), tpr[kept].round(5)
 
 
 def probabilities(classes: Sequence[str], values: Sequence[float], most: int = 10) -> go.Figure:
@@ -193,8 +210,10 @@ def confusion_map(counts: np.ndarray, classes: Sequence[str]) -> go.Figure:
     return chart
 
 
-def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler:
+def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler | pd.DataFrame:
     """A confusion table with cells colored by their share of the row: blue right, orange wrong."""
+    if len(table) > MOST_STYLED:
+        return table
     values = table.to_numpy(dtype=float)
     totals = np.nansum(values, axis=1, keepdims=True)
     strength = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)

@@ -55,17 +55,22 @@ def accuracy(scores: Scores) -> Figure:
     return Figure(hits / n, *wilson(hits, n), n)
 
 
-def f1_of_counts(counts: np.ndarray) -> np.ndarray:
-    """F1 of each class from confusion counts …×C×C: …×C."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
-    sums = counts.sum(axis=-1) + counts.sum(axis=-2)
+def f1_of(hits: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """F1 of each class, from correct images and from true plus predicted ones: both …×C."""
     return np.asarray(np.divide(2 * hits, sums, out=np.zeros_like(hits), where=sums > 0))
 
 
-def macro_of_counts(counts: np.ndarray) -> np.ndarray:
+def mean_f1(hits: np.ndarray, sums: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes that occur, as truth or as prediction: … ."""
-    present = (counts.sum(axis=-1) + counts.sum(axis=-2)) > 0
-    return np.asarray(f1_of_counts(counts).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1))
+    present = np.maximum((sums > 0).sum(axis=-1), 1)
+    return np.asarray(f1_of(hits, sums).sum(axis=-1) / present)
+
+
+def macro_of_counts(counts: np.ndarray) -> float:
+    """Macro-F1 from confusion counts C×C."""
+    return float(
+        mean_f1(np.diagonal(counts).astype(float), counts.sum(axis=1) + counts.sum(axis=0))
+    )
 
 
 def macro_f1(scores: Scores, seed: int = 0) -> Figure:
@@ -78,15 +83,16 @@ def macro_f1(scores: Scores, seed: int = 0) -> Figure:
     rng = np.random.default_rng(seed)
     totals = counts.sum(axis=1)
     shares = counts / np.maximum(totals, 1)[:, None]
-    rows = [
-        rng.multinomial(total, share, size=BOOTSTRAPS)
-        if total
-        else np.zeros((BOOTSTRAPS, len(counts)), dtype=int)
-        for total, share in zip(totals, shares, strict=True)
-    ]
-    drawn = macro_of_counts(np.stack(rows, axis=1))
+    # Row by row: what F1 needs is hits and column sums, never a thousand whole matrices.
+    hits = np.zeros((BOOTSTRAPS, len(counts)))
+    guesses = np.zeros((BOOTSTRAPS, len(counts)))
+    for number in np.nonzero(totals)[0]:
+        row = rng.multinomial(totals[number], shares[number], size=BOOTSTRAPS)
+        hits[:, number] = row[:, number]
+        guesses += row
+    drawn = mean_f1(hits, guesses + totals)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Figure(float(macro_of_counts(counts)), float(low), float(high), len(scores))
+    return Figure(macro_of_counts(counts), float(low), float(high), len(scores))
 
 
 def losses(scores: Scores) -> np.ndarray:
@@ -138,7 +144,9 @@ def per_class(scores: Scores, classes: tuple[str, ...]) -> pd.DataFrame:
         "recall_high": [high for _, high in bounds],
         "f1": [
             float(f) if n + g else None
-            for f, n, g in zip(f1_of_counts(counts), truths, guesses, strict=True)
+            for f, n, g in zip(
+                f1_of(hits.astype(float), truths + guesses), truths, guesses, strict=True
+            )
         ],
     }
     # As objects, so that None stays None and does not become NaN.
@@ -155,9 +163,10 @@ class Roc:
     false_positive_rate: np.ndarray
     true_positive_rate: np.ndarray
     auc: float
+    average: bool = False
 
 
-def roc(truth: np.ndarray, score: np.ndarray, title: str) -> Roc | None:
+def roc(truth: np.ndarray, score: np.ndarray, title: str, *, average: bool = False) -> Roc | None:
     """The ROC curve of one yes-or-no question; None where all answers are the same.
 
     truth: N bool. score: N float, higher for yes. Ties are one step (Fawcett 2006).
@@ -170,7 +179,7 @@ def roc(truth: np.ndarray, score: np.ndarray, title: str) -> Roc | None:
     true_positives = np.cumsum(truth[order])[ends]
     tpr = np.r_[0, true_positives / positives]
     fpr = np.r_[0, (ends + 1 - true_positives) / (len(truth) - positives)]
-    return Roc(title, fpr, tpr, float(np.trapezoid(tpr, fpr)))
+    return Roc(title, fpr, tpr, float(np.trapezoid(tpr, fpr)), average)
 
 
 def roc_curves(scores: Scores, classes: tuple[str, ...]) -> list[Roc]:
@@ -192,9 +201,13 @@ def roc_curves(scores: Scores, classes: tuple[str, ...]) -> list[Roc]:
         [np.interp(grid, c.false_positive_rate, c.true_positive_rate) for c in curves], axis=0
     )
     macro = Roc(
-        "macro average", np.r_[0, grid], np.r_[0, mean], float(np.mean([c.auc for c in curves]))
+        "macro average",
+        np.r_[0, grid],
+        np.r_[0, mean],
+        float(np.mean([c.auc for c in curves])),
+        True,
     )
-    micro = roc(one_hot.ravel(), scores.probabilities.ravel(), "micro average")
+    micro = roc(one_hot.ravel(), scores.probabilities.ravel(), "micro average", average=True)
     return [*curves, macro, *([micro] if micro else [])]
 
 

@@ -36,7 +36,12 @@ class FeatureCache:
     def __init__(
         self, network: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype
     ) -> None:
-        parts = [weights.digest(network), preprocessing.to_dict(), str(dtype), networks_version()]
+        parts = [
+            weights.digest(network, networks.classifier_of(network)),
+            preprocessing.to_dict(),
+            str(dtype),
+            networks_version(),
+        ]
         key = sha256(json.dumps(parts).encode()).hexdigest()[:32]
         self.folder: Path = settings().cache / "features" / key
         self.known: dict[str, np.ndarray] = {}

@@ -234,10 +234,16 @@ def put(network: nn.Module, values: dict[str, Tensor], source: str) -> None:
     network.load_state_dict({key: values[key] for key in wanted})
 
 
-def digest(network: nn.Module) -> str:
-    """One hash of all of a network's weights, whatever file they came from."""
+def digest(network: nn.Module, but_not: nn.Module) -> str:
+    """One hash of a network's weights but for those of one part, whatever file they came from.
+
+    Features do not depend on the head: without it the same backbone has the same digest.
+    """
+    head = {id(tensor) for tensor in but_not.state_dict(keep_vars=True).values()}
     total = hashlib.sha256()
-    for key, tensor in network.state_dict().items():
+    for key, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) in head:
+            continue
         total.update(key.encode())
         total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return total.hexdigest()

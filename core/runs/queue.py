@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.settings import settings
 
@@ -17,6 +18,11 @@ CREATE TABLE IF NOT EXISTS queue (
 )
 """
 BUSY_MILLISECONDS = 10_000
+
+
+def supervisor_lock() -> Path:
+    """Held by the supervisor of this home for as long as it lives."""
+    return settings().home / "supervisor.lock"
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from core import recipe as recipes
 from core.data.dataset import Dataset
-from core.errors import NotFound, NotNow
+from core.errors import HeadstartError, NotFound, NotNow
 from core.models import weights
 from core.runs import queue
 from core.schema import Recipe
@@ -28,7 +30,6 @@ from core.storage import (
     is_held,
     new_id,
     read_json,
-    read_lines,
     whole_folder,
     write_bytes,
     write_json,
@@ -89,7 +90,7 @@ class Run:
 
     def events(self) -> list[Event]:
         """Everything that has happened so far, in order."""
-        return list(event_log.read(read_lines(self.folder / "events.jsonl")))
+        return list(event_log.follow(self.folder / "events.jsonl"))
 
 
 def check(recipe: Recipe) -> None:
@@ -127,10 +128,14 @@ def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -
 
 
 def start(dataset: Dataset, recipe: Recipe, preset: str = "") -> Run:
-    """Create a run and put it in the queue.
+    """Create a run and put it in the queue; one that trains the same already is enough.
 
     Raises: what `create` raises.
     """
+    same = (r for r in all_runs() if r.dataset == dataset.id and state_of(r) in LIVE)
+    twin = next((r for r in same if r.recipe == recipe), None)
+    if twin is not None:
+        return twin
     run = create(dataset, recipe, preset)
     enqueue(run)
     return run
@@ -144,15 +149,21 @@ def load(run_id: str) -> Run:
     folder = settings().runs / checked_id(run_id)
     if not (folder / "run.json").exists():
         raise NotFound(f"There is no run {run_id}.", "`python -m core runs` lists all of them.")
-    return Run(**read_json(folder / "run.json"), folder=folder)
+    known = {f.name for f in dataclass_fields(Run)} - {"folder"}
+    facts = {k: v for k, v in read_json(folder / "run.json").items() if k in known}
+    return Run(**facts, folder=folder)
 
 
 def all_runs() -> list[Run]:
-    """All runs, the newest first."""
-    folders = settings().runs.glob("[!.]*/run.json")
-    return sorted(
-        (load(path.parent.name) for path in folders), key=lambda r: r.created, reverse=True
-    )
+    """All runs that can be read, the newest first."""
+    found = []
+    for path in settings().runs.glob("[!.]*/run.json"):
+        # One folder that another version wrote, or that is just being removed, stops nobody.
+        with suppress(HeadstartError, ValueError, TypeError, OSError):
+            run = load(path.parent.name)
+            _ = run.recipe
+            found.append(run)
+    return sorted(found, key=lambda run: run.created, reverse=True)
 
 
 def state_of(run: Run, events: Iterable[Event] | None = None) -> State:
@@ -162,9 +173,12 @@ def state_of(run: Run, events: Iterable[Event] | None = None) -> State:
     if is_held(run.lock):
         return "stopping" if asked else "running"
     waiting = queue.entry(run.id)
-    if waiting:
-        return "starting" if waiting.claimed else "queued"
+    if waiting and not waiting.claimed:
+        return "queued"
     last = next((e for e in reversed(known) if isinstance(e, Started | Ended)), None)
+    # A claim means something only while the supervisor that made it lives.
+    if waiting and is_held(queue.supervisor_lock()) and not isinstance(last, Ended):
+        return "starting"
     if isinstance(last, Ended):
         ended: dict[str, State] = {"finished": "finished", "stopped": "stopped"}
         return ended.get(last.reason, "failed")
@@ -202,6 +216,7 @@ def ready_to_resume(run: Run) -> None:
     if state == "finished":
         raise NotNow(f"{run.name} is finished.", "Start a new run from its recipe instead.")
     (run.folder / "stop").unlink(missing_ok=True)
+    queue.release(run.id)  # A claim of a supervisor that died.
 
 
 def delete(run: Run) -> None:
@@ -266,9 +281,11 @@ def status(run: Run, events: list[Event]) -> Status:
         epoch=epoch.epoch
         if isinstance(epoch, EpochEnded) and current.phase in (epoch.phase, "finish")
         else 0,
-        epochs=epoch.epochs if isinstance(epoch, EpochEnded) else epochs,
+        epochs=epoch.epochs
+        if isinstance(epoch, EpochEnded) and current.phase in (epoch.phase, "finish")
+        else epochs,
         share=current.done / max(1, current.total),
-        seconds_left=seconds_left(events, current) if state == "running" else None,
+        seconds_left=seconds_left(run, events, current) if state == "running" else None,
         images_per_second=current.images_per_second,
         memory_mb=current.memory_mb,
         device=started.device if isinstance(started, Started) else "",
@@ -280,15 +297,24 @@ def last_of(events: list[Event], wanted: Callable[[Event], bool]) -> Event | Non
     return next((event for event in reversed(events) if wanted(event)), None)
 
 
-def seconds_left(events: list[Event], current: Progress) -> float | None:
-    """Time to the last epoch of the present phase, from the latest ones; None before the first."""
-    ended_epochs = [
-        e for e in events if isinstance(e, EpochEnded) and e.phase == current.phase and e.epoch
-    ]
-    if not ended_epochs:
+def seconds_left(run: Run, events: list[Event], current: Progress) -> float | None:
+    """Time to the end of the present phase, from its own pace; None where that says nothing yet.
+
+    In fine-tuning the phases before the network's own are short, and end in its beginning.
+    """
+    if current.phase == "head" or not current.done or not current.images_per_second:
         return None
-    recent = ended_epochs[-3:]
-    return sum(e.seconds for e in recent) / len(recent) * (recent[-1].epochs - recent[-1].epoch)
+    if current.phase != "tune":
+        return (current.total - current.done) / current.images_per_second
+    ended_epochs = [
+        e for e in events if isinstance(e, EpochEnded) and e.phase == "tune" and e.epoch
+    ]
+    if ended_epochs:
+        recent = ended_epochs[-3:]
+        each = sum(e.seconds for e in recent) / len(recent)
+        return each * recent[-1].epochs * (1 - current.done / current.total)
+    images = (current.total - current.done) * run.recipe.compute.batch_size
+    return images / current.images_per_second
 
 
 LOG_TAIL = 20_000

@@ -27,21 +27,17 @@ from core.storage import held, is_held
 from core.training.events import Ended
 
 SECONDS_BETWEEN_LOOKS = 0.3
-# A stop that was asked for may have to score the best epoch first.
-SECONDS_TO_STOP, SECONDS_TO_TERMINATE = 600.0, 15.0
+# A worker that was asked to stop scores its best epoch first, and tells how far it is. Only one
+# that has told nothing for so long is pressed.
+SECONDS_OF_SILENCE, SECONDS_TO_TERMINATE = 900.0, 15.0
 # A worker found without its lock may still be importing torch.
 SECONDS_TO_START = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def lock_path() -> Path:
-    """Held by the supervisor of this home."""
-    return settings().home / "supervisor.lock"
-
-
 def ensure() -> None:
-    """Start a supervisor in the background if none is alive."""
-    if not is_held(lock_path()):
+    """Start a supervisor in the background if none is alive and somebody waits."""
+    if queue.entries() and not is_held(queue.supervisor_lock()):
         log = settings().home / "supervisor.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
@@ -71,10 +67,18 @@ def detached(
 
 def devices() -> list[str]:
     """What workers can be given: one slot a graphics processor, or one for the whole machine."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name] or ["machine"]
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ["machine"]
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=30)
+    try:
+        listed = subprocess.run(
+            [tool, "-L"], capture_output=True, text=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return ["machine"]
     numbers = [
         str(k) for k, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU")
     ]
@@ -109,7 +113,7 @@ def start(run: Run, device: str) -> Worker:
 def supervise(*, until_idle: bool) -> None:
     """Serve the queue until interrupted; with `until_idle`, until there was nothing for a while."""
     try:
-        with held(lock_path(), 0):
+        with held(queue.supervisor_lock(), 0):
             serve(settings().idle_seconds if until_idle else float("inf"))
     except Timeout:
         return  # Another one serves this home.
@@ -165,7 +169,9 @@ def still_working(worker: Worker) -> bool:
         return False
     if (worker.run.folder / "stop").exists():
         worker.asked_at = worker.asked_at or time.monotonic()
-        press(worker, time.monotonic() - worker.asked_at)
+        log = worker.run.folder / "events.jsonl"
+        silent = time.time() - log.stat().st_mtime if log.exists() else float("inf")
+        press(worker, min(silent, time.monotonic() - worker.asked_at))
     return True
 
 
@@ -173,9 +179,9 @@ def press(worker: Worker, seconds: float) -> None:
     """End a worker that does not stop by itself: SIGTERM, then SIGKILL."""
     if worker.process is None:
         return
-    if seconds > SECONDS_TO_STOP + SECONDS_TO_TERMINATE:
+    if seconds > SECONDS_OF_SILENCE + SECONDS_TO_TERMINATE:
         worker.process.kill()
-    elif seconds > SECONDS_TO_STOP:
+    elif seconds > SECONDS_OF_SILENCE:
         worker.process.terminate()
 
 

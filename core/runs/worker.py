@@ -20,6 +20,7 @@ from core.errors import HeadstartError, NotNow
 from core.runs import run as runs
 from core.runs.run import Run
 from core.storage import held, mend_lines
+from core.telling import Teller
 from core.training.events import Ended, Event
 
 SECONDS_TO_GET_THE_LOCK = 5.0
@@ -70,8 +71,9 @@ def main(folder: Path) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        for _ in work(run):
-            pass
+        tell = Teller(quiet=False)
+        for event in work(run):
+            tell(event)
     except HeadstartError as error:
         print(error, file=sys.stderr)
         return 2

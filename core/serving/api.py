@@ -29,7 +29,7 @@ LARGE = 1024
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "private, no-store"}
 
-api = FastAPI(title="Headstart", docs_url="/docs", openapi_url="/openapi.json")
+api = FastAPI(title="Headstart", docs_url=None, redoc_url=None)
 Offset = Annotated[int, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
@@ -84,8 +84,8 @@ def previews(
     """A dozen images as training by a recipe (YAML) would see them."""
     from core.serving.preview import preview
 
-    made = recipes.from_yaml(recipe)
-    items = preview(datasets.load(dataset_id), made, PREVIEWS, seed)
+    dataset = datasets.load(dataset_id)
+    items = preview(dataset, recipes.from_yaml(recipe), PREVIEWS, seed)
     return {"total": len(items), "items": items[offset : offset + limit]}
 
 
@@ -206,6 +206,9 @@ def allowed(scope: Scope) -> bool:
     host = headers.get("host", "")
     names = [name.strip().lower() for name in settings().hosts.split(",")]
     if host_name(host) not in names and "*" not in names:
+        return False
+    # Reading our own routes, other web pages have no business either (Fetch metadata, W3C).
+    if scope["path"].startswith("/api") and headers.get("sec-fetch-site") == "cross-site":
         return False
     origin = headers.get("origin", "")
     reads_only = scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS")

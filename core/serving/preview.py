@@ -14,6 +14,8 @@ from core.serving.predictor import data_url
 from core.storage import Json
 
 SIDE = 160
+# The share of the shorter side that most backbones are shown: timm's usual crop_pct.
+CROPPED = 0.875
 
 
 def preview(dataset: Dataset, recipe: Recipe, n: int, seed: int) -> list[Json]:
@@ -22,7 +24,8 @@ def preview(dataset: Dataset, recipe: Recipe, n: int, seed: int) -> list[Json]:
     Feature extraction shows them without augmentation, since it trains on them as they are. The
     images are spread over the classes; another seed shows other versions of the same ones.
     """
-    prepared = Preprocessing(SIDE, recipe.image.fit, SIDE, (0, 0, 0), (1, 1, 1), "bilinear")
+    short = round(SIDE / CROPPED) if recipe.image.fit == "crop" else SIDE
+    prepared = Preprocessing(SIDE, recipe.image.fit, short, (0, 0, 0), (1, 1, 1), "bilinear")
     rows = spread(dataset.table["label"].to_numpy(), n)
     found = []
     for row in rows:

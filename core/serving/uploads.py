@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from core.data.importing import Imported, import_images, title_of
-from core.errors import ArchiveRefused, MachineRefused, NotNow
+from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotNow
 from core.settings import settings
 from core.storage import checked_id, free_bytes
 
@@ -74,15 +74,18 @@ async def receive(upload_id: str, offset: int, total: int, pieces: AsyncIterator
 
 
 def imported(upload_id: str, name: str) -> Iterator[Imported]:
-    """Import a finished upload under its own name, and remove it whatever comes of it.
+    """Import a finished upload under its own name, then remove it, or when it is refused.
 
+    One whose import was abandoned stays for a day, so that nobody need send it again.
     Raises: what `import_images` raises.
     """
     path = path_of(upload_id)
     try:
         yield from import_images(path, title_of(Path(name)), shown_as=Path(name).name)
-    finally:
+    except HeadstartError:
         path.unlink(missing_ok=True)
+        raise
+    path.unlink(missing_ok=True)
 
 
 def discard(upload_id: str) -> None:

@@ -50,7 +50,8 @@ def estimate(dataset: Dataset, recipe: Recipe) -> Estimate:
     n = len(dataset.table)
     seconds = SECONDS_TO_START + n / (DECODED_PER_SECOND * machine.cores()) + n / found.frozen
     precision = recipe.compute.precision
-    speed = found.training[found.precision if precision == "auto" else precision]
+    fastest = max(found.training.values())
+    speed = found.training.get(precision, fastest)
     if recipe.technique.name != "feature_extraction":
         one_epoch = counts["train"] / speed + counts["val"] / found.frozen
         seconds += recipe.schedule.epochs * one_epoch + n / found.frozen

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Literal
 
-from core.storage import Json
+from core.storage import Json, parsed
 
 Phase = Literal["decode", "features", "head", "tune", "finish"]
 Reason = Literal["finished", "stopped", "failed"]
@@ -47,6 +50,7 @@ class Progress:
     epoch: int = 0
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
 
 
@@ -125,6 +129,34 @@ def read(records: Iterable[Json]) -> Iterator[Event]:
             yield event
 
 
+_followed: OrderedDict[Path, tuple[int, list[Event]]] = OrderedDict()
+_following = threading.Lock()
+MOST_FOLLOWED = 200
+
+
+def follow(path: Path) -> list[Event]:
+    """All events of a log; what was read before is remembered, so that only news are read.
+
+    A log only ever grows by whole lines. An unfinished last line is left for the next time.
+    """
+    with _following:
+        end, known = _followed.pop(path, (0, []))
+        size = path.stat().st_size if path.exists() else 0
+        if size < end:
+            end, known = 0, []
+        if size > end:
+            with path.open("rb") as file:
+                file.seek(end)
+                news = file.read(size - end)
+            whole = news[: news.rfind(b"\n") + 1]
+            known = [*known, *read(parsed(whole))]
+            end += len(whole)
+        _followed[path] = (end, known)
+        while len(_followed) > MOST_FOLLOWED:
+            _followed.popitem(last=False)
+        return known
+
+
 def epochs_of(events: Iterable[Event]) -> list[EpochEnded]:
     """One record for each epoch: after a resumed run, what it did last is what counts."""
     last = {(e.phase, e.epoch): e for e in events if isinstance(e, EpochEnded)}
@@ -138,6 +170,7 @@ class Step:
     phase: str
     step: int
     loss: float
+    accuracy: float  # of the step's own batch
     rate: float
 
 
@@ -146,6 +179,7 @@ def steps_of(events: Iterable[Event]) -> list[Step]:
     found: dict[tuple[str, int], Step] = {}
     for event in events:
         if isinstance(event, Progress):
-            for step, loss, rate in zip(event.steps, event.losses, event.rates, strict=True):
-                found[event.phase, step] = Step(event.phase, step, loss, rate)
+            columns = (event.steps, event.losses, event.accuracies, event.rates)
+            for step, loss, accuracy, rate in zip(*columns, strict=False):
+                found[event.phase, step] = Step(event.phase, step, loss, accuracy, rate)
     return sorted(found.values(), key=lambda s: (list(PHASES).index(s.phase), s.step))

@@ -101,10 +101,11 @@ def finished(work: Work, trained: Trained) -> Iterator[Event]:
     origin = {"dataset": work.dataset.digest, "revision": work.dataset.revision}
     classifiers.save(model, work.folder / "model", origin)
     scoring.save(scoring.joined(parts), work.folder / "predictions.parquet")
-    if not work.stopped:  # A run that was stopped may be gone on with.
-        checkpoint.clear(work.folder / "checkpoint")
     result = figures(work, parts, degree)
     yield Ended("stopped" if work.stopped else "finished", result=result)
+    # Only now is the end on the disk. A run that was stopped may be gone on with.
+    if not work.stopped:
+        checkpoint.clear(work.folder / "checkpoint")
 
 
 def scores_of(work: Work, part: str, probabilities: np.ndarray) -> Scores:
@@ -127,6 +128,6 @@ def figures(work: Work, parts: list[Scores], degree: float) -> dict[str, Any]:
         "temperature": degree,
         "seconds": round(time.monotonic() - work.started, 3),
         "peak_memory_mb": round(machine.peak_memory_mb(), 1),
-        "images_per_second": round(list(work.rates.values())[-1], 1),
+        "images_per_second": round(work.rates.get("tune", work.rates.get("features", 0.0)), 1),
         "rates": {phase: round(rate, 1) for phase, rate in work.rates.items()},
     }

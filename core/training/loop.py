@@ -26,7 +26,7 @@ from core.machine import memory_mb
 from core.training.events import EpochEnded, Event, Note, Progress
 from core.training.optim import Plain, Schedule
 
-SECONDS_BETWEEN_REPORTS = 0.5
+SECONDS_BETWEEN_REPORTS, MOST_SECONDS_BETWEEN_REPORTS = 0.5, 10.0
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 # What is better: a lower loss, a higher share.
 SIGNS = {"val_loss": -1.0, "val_accuracy": 1.0, "val_macro_f1": 1.0}
@@ -107,6 +107,9 @@ def train(task: Task, state: State) -> Iterator[Event]:
     report = Report(task, state)
     saved_at = time.monotonic()
     for epoch in range(state.epoch + 1, task.epochs + 1):
+        if task.patience and state.epoch - state.best_epoch >= task.patience:
+            yield Note(f"Stopped early: no better epoch in the last {task.patience}.")
+            return
         started = time.monotonic()
         for inputs, labels in task.batches(epoch, state.step - (epoch - 1) * task.steps_per_epoch):
             report.add(*step(task, state.step, inputs, labels))
@@ -127,9 +130,6 @@ def train(task: Task, state: State) -> Iterator[Event]:
         yield from kept(task, state)
         saved_at = time.monotonic()
         yield ended
-        if task.patience and epoch - state.best_epoch >= task.patience:
-            yield Note(f"Stopped early: no better epoch in the last {task.patience}.")
-            return
 
 
 def step(
@@ -159,7 +159,7 @@ def validated(task: Task, state: State, train: dict[str, float], seconds: float)
     figures = {
         "loss": mean_loss(logits, labels),
         "accuracy": float(np.trace(counts) / counts.sum()),
-        "macro_f1": float(macro_of_counts(counts)),
+        "macro_f1": macro_of_counts(counts),
     }
     value = SIGNS[task.metric] * figures[task.metric.removeprefix("val_")]
     best = value > state.best_value or state.best_epoch < 0
@@ -198,7 +198,8 @@ class Report:
     def __init__(self, task: Task, state: State) -> None:
         self.task, self.state = task, state
         self.waiting: list[tuple[Tensor, Tensor, int, float]] = []
-        self.done: list[tuple[int, float, float]] = []
+        self.done: list[tuple[int, float, float, float]] = []
+        self.began = time.monotonic()
         self.nseen = 0
         self.since = time.monotonic()
 
@@ -207,8 +208,12 @@ class Report:
         self.waiting.append((loss, ncorrect, n, rate))
 
     def due(self) -> bool:
-        """Whether it is time to tell."""
-        return time.monotonic() - self.since > SECONDS_BETWEEN_REPORTS
+        """Whether it is time to tell: often at first, seldom in a training of days."""
+        now = time.monotonic()
+        pause = min(
+            MOST_SECONDS_BETWEEN_REPORTS, max(SECONDS_BETWEEN_REPORTS, (now - self.began) / 100)
+        )
+        return now - self.since > pause
 
     def settle(self) -> None:
         """Bring the sums of the epoch up to date."""
@@ -219,14 +224,14 @@ class Report:
             self.state.ncorrect += int(ncorrect)
             self.state.nseen += n
             self.nseen += n
-            self.done.append((number, value, rate))
+            self.done.append((number, value, int(ncorrect) / n, rate))
         self.waiting = []
 
     def flush(self, epoch: int) -> Progress:
         """The event that tells of all steps since the last one."""
         self.settle()
         seconds = time.monotonic() - self.since
-        columns = list(zip(*self.done, strict=True)) or [(), (), ()]
+        columns = list(zip(*self.done, strict=True)) or [(), (), (), ()]
         event = Progress(
             self.task.phase,
             self.state.step,
@@ -237,6 +242,7 @@ class Report:
             list(columns[0]),
             list(columns[1]),
             list(columns[2]),
+            list(columns[3]),
         )
         self.done, self.nseen, self.since = [], 0, time.monotonic()
         return event

@@ -243,6 +243,8 @@ def frozen_norms(network: nn.Module, recipe: Recipe, n_images: int) -> list[nn.M
     wanted = recipe.technique.freeze_batch_norm
     few = recipe.compute.batch_size < SMALL_BATCH or n_images < FEW_IMAGES
     pretrained = recipe.technique.name != "from_scratch"
-    if not (pretrained and few if wanted == "auto" else wanted):
+    # One image has no statistics of its own.
+    alone = recipe.compute.batch_size == 1
+    if not (alone or (pretrained and few if wanted == "auto" else wanted)):
         return []
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -140,8 +140,7 @@ def test_queued_runs_train_one_after_the_other_and_outlive_who_queued_them(datas
         assert runs.status(second, []).place == 1
         server.kill()
         server.wait()
-        wait(lambda: runs.state_of(first) in ("finished", "starting"))
-        assert kinds(first)[-1] == "Ended"
+        wait(lambda: runs.state_of(first) == "finished")
         server = subprocess.Popen(
             [sys.executable, "-m", "core", "worker"], cwd=supervisor.ROOT, env=environment
         )
@@ -192,3 +191,31 @@ def test_a_run_is_pinned_to_its_dataset_and_recipe(dataset):
     assert (again.dataset, again.revision, again.digest) == (dataset.id, 1, dataset.digest)
     assert again.recipe == run.recipe
     assert Path(again.folder) == run.folder
+
+
+def test_a_claim_of_a_supervisor_that_died_holds_nobody_up(dataset):
+    run = made(dataset, SMALL)
+    queue.add(run.id)
+    assert queue.claim("machine") == run.id
+    assert runs.state_of(run) == "created"
+    runs.ready_to_resume(run)
+    assert queue.entries() == []
+
+
+@posix_only
+def test_a_run_that_stopped_early_does_not_go_on_when_its_end_is_repeated(dataset):
+    settings = [*TUNE, "schedule.epochs=40", "stopping.patience=1", "optimizer.learning_rate=0.5"]
+    undisturbed, killed = made(dataset, settings), made(dataset, settings)
+    assert worker(undisturbed).wait(120) == 0
+    process = worker(killed)
+    wait(
+        lambda: any(r.get("phase") == "finish" for r in read_lines(killed.folder / "events.jsonl"))
+    )
+    process.kill()
+    process.wait()
+    if runs.state_of(killed) != "finished":
+        assert worker(killed).wait(120) == 0
+    assert (
+        runs.result_of(killed.events())["epochs"] == runs.result_of(undisturbed.events())["epochs"]
+    )
+    assert figures(killed) == figures(undisturbed)

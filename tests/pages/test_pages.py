@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -9,12 +10,23 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core import recipe as recipes
+from core.data import dataset as datasets
 from core.data import importing
+from core.data.dataset import Dataset
 from core.runs import run as runs
+from core.runs.run import Run
 from core.runs.worker import work
 
 FRAME = str(Path(__file__).parents[2] / "pages" / "frame.py")
 PAGES = ("home", "data", "recipe", "train", "evaluate", "predict")
+EMPTY = {
+    "home": "There is no data yet",
+    "data": "There is no dataset yet",
+    "recipe": "There is no dataset yet",
+    "train": "No training has been started yet",
+    "evaluate": "No run has finished yet",
+    "predict": "There is no trained classifier yet",
+}
 SMALL = ["image.size=32", "schedule.epochs=5"]
 
 
@@ -51,8 +63,7 @@ def finished(dataset):
 def test_a_page_on_an_empty_home_says_what_to_do_next(page):
     app = opened(page)
     assert not app.error
-    said = texts(app)
-    assert "no" in said.lower() or page == "home"
+    assert EMPTY[page] in texts(app)
     assert app.get("page_link") or app.button
 
 
@@ -146,19 +157,67 @@ def test_predict_classifies_a_photo_and_refuses_text(finished, photo):
     assert "cannot be used as an image" in app.error[0].value
 
 
-def test_pages_answer_within_a_second_with_thirty_runs_and_five_thousand_images(
-    finished, class_photos, make_folder, monkeypatch
-):
-    import shutil
+def many_images(home: Path) -> Dataset:
+    rows = [
+        {
+            "name": f"class {k % 20:02d}/{k}.jpg", "label": f"class {k % 20:02d}", "part": "",
+            "sha256": f"{k:064d}", "width": 4000, "height": 3000, "bytes": 10**6,
+            "format": "JPEG", "remarks": "",
+        }
+        for k in range(5000)
+    ]  # fmt: skip
+    folder = home / "datasets" / "many"
+    folder.mkdir(parents=True)
+    datasets.write(folder, "many", "many photos", "2999-01-01", rows, [])
+    return datasets.load("many")
 
+
+def copied(run: Run, number: int) -> None:
+    folder = run.folder.with_name(f"copy{number:02d}abcdef")
+    shutil.copytree(run.folder, folder)
+    facts = (folder / "run.json").read_text().replace(run.id, folder.name)
+    (folder / "run.json").write_text(facts)
+
+
+def test_pages_answer_within_a_second_with_thirty_runs_and_five_thousand_images(finished, home):
+    many_images(home)
     for number in range(29):
-        folder = finished.folder.with_name(f"copy{number:02d}abcdef")
-        shutil.copytree(finished.folder, folder)
-        facts = (folder / "run.json").read_text().replace(finished.id, folder.name)
-        (folder / "run.json").write_text(facts)
+        copied(finished, number)
     assert len(runs.all_runs()) == 30
     for page in PAGES:
-        app = opened(page)  # Warm: what is imported once is not counted.
-        started = time.perf_counter()
-        app.run()
-        assert time.perf_counter() - started < 3.0, page  # 1 s when idle; see benchmarks.
+        app = opened(page)  # What is imported or read once is not counted.
+        taken = []
+        for _ in range(3):
+            started = time.perf_counter()
+            app.run()
+            taken.append(time.perf_counter() - started)
+        assert min(taken) < 1.0, (page, taken)
+
+
+def test_the_same_training_is_not_started_twice(dataset):
+    first = runs.start(dataset, recipes.preset("quick"), "quick")
+    assert runs.start(dataset, recipes.preset("quick"), "quick").id == first.id
+    other = recipes.with_settings(recipes.preset("quick"), ["seed=1"])
+    assert runs.start(dataset, other).id != first.id
+    for run in runs.all_runs():
+        runs.ask_to_stop(run)
+
+
+def test_an_address_of_a_run_that_is_not_there_says_so(finished):
+    app = opened("evaluate", run="gone · abcdefabcdef")
+    assert "cannot be shown here" in texts(app)
+
+
+def test_a_field_that_is_no_value_is_refused_and_the_page_stays(dataset):
+    app = opened("recipe")
+    app.text_input(key="balanced image.size").set_value("large").run()
+    assert not app.exception
+    assert "image.size" in app.error[0].value
+    assert app.slider
+
+
+def test_two_images_a_class_are_shown_though_they_cannot_be_divided(class_photos, make_folder):
+    importing.import_all(make_folder(class_photos("ants", "bees", each=2)), "few")
+    app = opened("data")
+    assert app.metric[0].value == "4"
+    assert "No images are left for validation" in app.error[0].value
