@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.exceptions import ClickException
 
 from core import machine
 from core import recipe as recipes
@@ -245,10 +244,10 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Classify images."""
+    run = found_run(run_id)
     from core.models.classifier import shared
     from core.serving.batch import predict_files, predictions_csv
 
-    run = found_run(run_id)
     rows = list(predict_files(run.model, paths))
     if csv is not None:
         write_bytes(csv, predictions_csv(shared(run.model).classes, rows).encode("utf-8-sig"))
@@ -269,11 +268,11 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Write a picture of what spoke for a class (Grad-CAM)."""
-    from core.evaluation import explain as explaining
-
     if not image.is_file():
         raise NotFound(f"There is no file {image}.", "Check the path.")
     run = found_run(run_id)
+    from core.evaluation import explain as explaining
+
     explanation = explaining.explain(run.model, image.read_bytes(), class_name)
     write_bytes(output, explaining.blended_png(explanation, strength))
     say({"run": run.id, "output": str(output)}, as_json, f"{output} was written.")
@@ -322,9 +321,6 @@ def guarded(run_app: Callable[[], None]) -> int:
     except HeadstartError as error:
         print(f"{error.what}\n{error.remedy}", file=sys.stderr)
         return 2
-    except ClickException as error:
-        error.show()
-        return 2
     except KeyboardInterrupt:
         print("Interrupted. `python -m core resume RUN` goes on with a training.", file=sys.stderr)
         return 130
@@ -347,4 +343,4 @@ def guarded(run_app: Callable[[], None]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda: app(standalone_mode=False)))
+    sys.exit(guarded(app))

@@ -20,7 +20,7 @@ STARTED = Started(
     epochs=5,
     resumed=True,
 )
-PROGRESS = Progress("head", 3, 9, 41.5, 800.0, 2, [7, 8], [0.5, 0.25], [1e-3, 9e-4])
+PROGRESS = Progress("head", 3, 9, 41.5, 800.0, 2, [7, 8], [0.5, 0.25], [0.25, 0.5], [1e-3, 9e-4])
 ENDED = Ended("failed", {"test": {"accuracy": 0.9, "n": 15}}, "The disk is full.", "Free some.")
 
 
@@ -81,11 +81,11 @@ def test_epochs_stand_in_the_order_of_the_phases():
 
 
 def test_after_a_resume_the_last_record_of_a_step_counts():
-    again = Progress("head", 3, 9, 40.0, 800.0, 2, [8, 9], [0.2, 0.1], [9e-4, 8e-4])
+    again = Progress("head", 3, 9, 40.0, 800.0, 2, [8, 9], [0.2, 0.1], [0.5, 1.0], [9e-4, 8e-4])
     assert events.steps_of([PROGRESS, Note("x"), again]) == [
-        Step("head", 7, 0.5, 1e-3),
-        Step("head", 8, 0.2, 9e-4),
-        Step("head", 9, 0.1, 8e-4),
+        Step("head", 7, 0.5, 0.25, 1e-3),
+        Step("head", 8, 0.2, 0.5, 9e-4),
+        Step("head", 9, 0.1, 1.0, 8e-4),
     ]
 
 

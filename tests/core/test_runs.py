@@ -145,7 +145,7 @@ def test_queued_runs_train_one_after_the_other_and_outlive_who_queued_them(datas
             [sys.executable, "-m", "core", "worker"], cwd=supervisor.ROOT, env=environment
         )
         wait(lambda: runs.state_of(second) == "finished")
-        assert queue.entries() == []
+        wait(lambda: queue.entries() == [])
     finally:
         server.kill()
         server.wait()
