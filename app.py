@@ -6,7 +6,10 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from core.machine import share_cores
 from core.serving.api import Guard, api
+
+share_cores()  # Predictions beside a training leave it its cores.
 
 app = st.App(
     Path(__file__).parent / "pages" / "frame.py",

@@ -343,4 +343,5 @@ def guarded(run_app: Callable[[], None]) -> int:
 
 
 if __name__ == "__main__":
+    machine.share_cores()
     sys.exit(guarded(app))

@@ -31,6 +31,7 @@ def work(run: Run) -> Iterator[Event]:
 
     Raises: NotNow when another worker has it.
     """
+    machine.share_cores()
     machine.keep_heap()
     try:
         with held(run.lock, SECONDS_TO_GET_THE_LOCK):
