@@ -6,6 +6,7 @@ With --json the last line on standard output is one JSON object. Exit status: 0 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -118,11 +119,12 @@ def train(
     """Train a classifier, here and now, or queued with --detach."""
     made = chosen_recipe(preset, recipe, assignments)
     runs.check(made)
+    known = None if Path(data).exists() else found_dataset(data)
     imports = threading.Thread(target=slow_imports)
     if not detach:
         machine.keep_heap()  # Before torch, which allocates much.
         imports.start()
-    run = runs.create(found_dataset(data), made, "" if recipe else preset)
+    run = runs.create(known or found_dataset(data), made, "" if recipe else preset)
     if detach:
         runs.enqueue(run)
         say({"run": run.id, "state": runs.state_of(run)}, as_json, f"{run.id} is queued.")
@@ -133,8 +135,11 @@ def train(
 
 def slow_imports() -> None:
     """Import what takes seconds, while the images are still being read by other threads."""
+    gc.disable()  # Imports make no garbage, and looking for it takes seconds.
     for name in ("torch", "torchvision.transforms.v2", "timm"):
         import_module(name)
+    gc.freeze()
+    gc.enable()
 
 
 @app.command()

@@ -81,19 +81,22 @@ def extracted(work: Work, parts: tuple[str, ...]) -> Generator[Event, None, dict
     What is reported is computed in fp32; for what is only learned from, 16 bits do as well.
     """
     total = int(np.isin(work.parts, parts).sum())
+    held_out = tuple(part for part in parts if part != "train")
     found: dict[str, np.ndarray] = {}
     before, started, told_at = 0, time.monotonic(), 0.0
-    for part in parts:
-        fast = devices.forward_dtype(work.device)
-        dtype = fast if part == "train" else torch.float32
-        rows = work.rows(part).tolist()
+    for group, dtype in (
+        (("train",), devices.forward_dtype(work.device)),
+        (held_out, torch.float32),
+    ):
+        rows = np.concatenate([work.rows(part) for part in group])
         computing = feature_cache.features(
-            work.network, work.dataset, rows, work.pictures, work.preprocessing,
+            work.network, work.dataset, rows.tolist(), work.pictures, work.preprocessing,
             dtype=dtype, device=work.device, threads=work.threads,
         )  # fmt: skip
-        for step in computing if rows else ():
+        for step in computing:
             if isinstance(step, np.ndarray):
-                found[part] = step
+                ends = np.cumsum([len(work.rows(part)) for part in group])[:-1]
+                found.update(zip(group, np.split(step, ends), strict=True))
             elif time.monotonic() - told_at > loop.SECONDS_BETWEEN_REPORTS:
                 told_at = time.monotonic()
                 yield counted(work, "features", before + step, total, started)
