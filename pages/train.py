@@ -160,6 +160,7 @@ current = widgets.pick_run(
     found, "No training has been started yet. Choose a recipe and press Start."
 )
 is_live = runs.state_of(current) in runs.LIVE
-st.fragment(watch, run_every=SECONDS_BETWEEN_LOOKS if is_live else None)(current)
+pause = SECONDS_BETWEEN_LOOKS if is_live else None
+st.fragment(watch, run_every=pause)(current)
 details(current)
-every_run(found)
+st.fragment(every_run, run_every=pause)(found)

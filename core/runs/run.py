@@ -278,7 +278,8 @@ def status(run: Run, events: list[Event]) -> Status:
         state=state,
         place=waiting.place if waiting else 0,
         phase=current.phase,
-        epoch=epoch.epoch
+        # The epoch under way; before and after, the last one that ended.
+        epoch=current.epoch or epoch.epoch
         if isinstance(epoch, EpochEnded) and current.phase in (epoch.phase, "finish")
         else 0,
         epochs=epoch.epochs
