@@ -32,7 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         # Longer, larger, more augmentation; hours on a laptop, minutes on a graphics processor.
         "technique": {"name": "finetune"},
         "image": {"size": 288},
-        "augmentation": {"random_crop": 0.25, "rotation": 10.0, "zoom": 0.1, "color_jitter": 0.2},
+        "augmentation": {"policy": "medium"},
         "schedule": {"epochs": 40},
         "regularization": {"dropout": 0.2, "label_smoothing": 0.05},
         "stopping": {"patience": 12},
@@ -100,8 +100,14 @@ def preset(name: str) -> Recipe:
 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with nested values laid over it."""
-    return make(merged(recipe.model_dump(), values))
+    """A recipe with nested values laid over it.
+
+    A policy of augmentation brings its own strengths: those of the former one are left behind.
+    """
+    base = recipe.model_dump()
+    if "policy" in (values.get("augmentation") or {}):
+        base["augmentation"] = {}
+    return make(merged(base, values))
 
 
 def with_settings(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
@@ -202,6 +208,13 @@ def choices(info: FieldInfo) -> tuple[str, ...]:
     """The values that a field may take, where they are a fixed list; else nothing."""
     arguments = get_args(info.annotation)
     return arguments if arguments and all(isinstance(a, str) for a in arguments) else ()
+
+
+def applies(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a field says anything beside the other fields' values, by dotted name."""
+    extra = dict(fields())[name].json_schema_extra
+    rules: Any = extra.get("when", {}) if isinstance(extra, dict) else {}
+    return not rules or any(values.get(other) in wanted for other, wanted in rules.items())
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
