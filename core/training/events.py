@@ -12,11 +12,13 @@ from typing import Literal
 
 from core.storage import Json, parsed
 
-Phase = Literal["decode", "features", "head", "tune", "finish"]
+Phase = Literal["decode", "features", "find", "head", "tune", "finish"]
 Reason = Literal["finished", "stopped", "failed"]
 PHASES: dict[str, str] = {
     "decode": "Decoding the images",
     "features": "Computing features",
+    # Before both trainings that may follow it, so that charts of the last phase show those.
+    "find": "Looking for the learning rate",
     "head": "Training the head",
     "tune": "Training the network",
     "finish": "Scoring the best epoch",
@@ -40,7 +42,10 @@ class Started:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a phase has come. `steps`, `losses` and `rates` hold one value for each new step."""
+    """How far a phase has come. `steps`, `losses` and `rates` hold one value for each new step.
+
+    waiting: share of the time since the last report, 0–1, in which the next batch was not there.
+    """
 
     phase: str
     done: int
@@ -52,11 +57,15 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """Figures of one epoch; epoch 0 is before the first step. Losses are mean cross-entropies."""
+    """Figures of one epoch; epoch 0 is before the first step. Losses are mean cross-entropies.
+
+    never_predicted: numbers of the classes that validation images have and none was given.
+    """
 
     phase: str
     epoch: int
@@ -67,14 +76,21 @@ class EpochEnded:
     learning_rate: float
     seconds: float  # of this epoch
     best: bool
+    never_predicted: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should read."""
+    """Something the user should read.
+
+    kind: the doctor's rule that speaks; "" for other notes. change: what it proposes for the next
+    run, values by the recipe's dotted names.
+    """
 
     text: str
     level: str = "info"  # or "warning"
+    kind: str = ""
+    change: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,9 +109,14 @@ KINDS: dict[str, type[Event]] = {
 }
 
 
+# In the log, "kind" says which event it is; a note's own kind has another name there.
+IN_THE_LOG = {"kind": "rule"}
+
+
 def to_json(event: Event) -> Json:
     """An event as a JSON object; a number that JSON does not know becomes null."""
-    return {"kind": type(event).__name__, **{k: finite(v) for k, v in asdict(event).items()}}
+    values = {IN_THE_LOG.get(k, k): finite(v) for k, v in asdict(event).items()}
+    return {"kind": type(event).__name__, **values}
 
 
 def finite(value: object) -> object:
@@ -114,9 +135,9 @@ def from_json(record: Json) -> Event | None:
     kind = KINDS.get(str(record.get("kind")))
     if kind is None:
         return None
-    known = {f.name for f in fields(kind)}
+    names = {f.name: IN_THE_LOG.get(f.name, f.name) for f in fields(kind)}
     try:
-        return kind(**{key: value for key, value in record.items() if key in known})
+        return kind(**{name: record[key] for name, key in names.items() if key in record})
     except TypeError:
         return None
 

@@ -20,16 +20,20 @@ STARTED = Started(
     epochs=5,
     resumed=True,
 )
-PROGRESS = Progress("head", 3, 9, 41.5, 800.0, 2, [7, 8], [0.5, 0.25], [0.25, 0.5], [1e-3, 9e-4])
+COLUMNS = ([7, 8], [0.5, 0.25], [0.25, 0.5], [1e-3, 9e-4])
+PROGRESS = Progress("head", 3, 9, 41.5, 800.0, 2, *COLUMNS, waiting=0.25)
 ENDED = Ended("failed", {"test": {"accuracy": 0.9, "n": 15}}, "The disk is full.", "Free some.")
 
 
 def epoch(number: int, phase: str = "tune", loss: float = 0.5) -> EpochEnded:
     figures = {"loss": loss, "accuracy": 0.9, "macro_f1": 0.9}
-    return EpochEnded(phase, number, 5, number * 10, figures, {}, 1e-3, 1.5, best=False)
+    return EpochEnded(
+        phase, number, 5, number * 10, figures, {}, 1e-3, 1.5, best=False, never_predicted=[2]
+    )
 
 
-EVENTS = [STARTED, PROGRESS, epoch(1), Note("Few images.", "warning"), ENDED]
+ADVICE = Note("Too fast.", "warning", "rate_too_high", {"optimizer.learning_rate": 1e-4})
+EVENTS = [STARTED, PROGRESS, epoch(1), ADVICE, ENDED]
 
 
 def over_the_wire(event: events.Event) -> events.Event | None:
@@ -65,6 +69,24 @@ def test_an_event_of_another_version_is_passed_over(record: dict):
 
 def test_a_field_of_a_later_version_is_passed_over():
     assert events.from_json({"kind": "Note", "text": "kept", "color": "red"}) == Note("kept")
+
+
+@pytest.mark.parametrize(
+    ("event", "unknown"),
+    [(PROGRESS, ["waiting"]), (epoch(1), ["never_predicted"]), (ADVICE, ["rule", "change"])],
+)
+def test_an_event_of_a_log_from_before_a_field_was_there_is_read(event, unknown):
+    record = events.to_json(event)
+    older = events.from_json({k: v for k, v in record.items() if k not in unknown})
+    assert type(older) is type(event)
+    assert {k: v for k, v in events.to_json(older).items() if k not in unknown} == {
+        k: v for k, v in record.items() if k not in unknown
+    }
+
+
+def test_a_range_test_stands_before_the_trainings_it_was_made_for():
+    history = [epoch(0, "tune"), epoch(0, "find"), epoch(0, "head")]
+    assert [e.phase for e in events.epochs_of(history)] == ["find", "head", "tune"]
 
 
 def test_after_a_resume_the_last_record_of_an_epoch_counts():
