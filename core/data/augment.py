@@ -1,7 +1,8 @@
 """From a decoded picture to what the network sees, with and without random changes.
 
 Pictures are uint8 tensors, 3×H×W, 0–255, all the way; `normalized` makes floats of a whole batch
-on the device. `AUGMENTATIONS` is the table that the recipe, the page and this transform share.
+on the device. `AUGMENTATIONS` is the table of the random changes, which `changes` and
+`policies_drawn` hold; those of whole batches are in `mixing`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import annotated_types
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from core.data.changes import FILL, Change, blurred, colored, erased, flipped, moved, noised
 from core.data.images import decode
-from core.schema import Augmentation
+from core.data.policies_drawn import drawn
+from core.policies import Augmentation
 
-# What letterbox bars and turned corners are filled with: mid gray, as far from all classes as any.
-FILL = 127
+# In this order, after the crop.
+AUGMENTATIONS: tuple[Change, ...] = (moved, flipped, drawn, colored, blurred, noised, erased)
 # Beyond this the short side would be blown up into a picture of many megapixels.
 LONGEST_TO_SHORTEST = 4
 ASPECT_RANGE = (3 / 4, 4 / 3)
@@ -148,52 +152,25 @@ def cropped(
     return (letterboxed if preprocessing.fit == "letterbox" else squashed)(part, preprocessing)
 
 
-def moved(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Rotation, translation and zoom in one resampling."""
-    angle = rng.uniform(-settings.rotation, settings.rotation)
-    shift = rng.uniform(-settings.translation, settings.translation, 2) * pixels.shape[-1]
-    scale = math.exp(rng.uniform(-1, 1) * math.log1p(settings.zoom))
-    if angle == 0 and scale == 1 and not shift.any():
-        return pixels
-    turned: Tensor = F.affine(
-        pixels,
-        angle=float(angle),
-        translate=[float(shift[0]), float(shift[1])],
-        scale=scale,
-        shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
-        fill=[FILL],
-    )
-    return turned
+def strengthened(settings: Augmentation, factor: float) -> Augmentation:
+    """The same changes `factor` times as strong, as far as each field's range goes.
+
+    What is off stays off. Flips stay as they are: a chance of one half is the strongest.
+    """
+    if settings.does_nothing:
+        return settings
+    strengths = settings.model_dump(exclude={"policy", "horizontal_flip", "vertical_flip"})
+    # The share that a crop keeps works the other way: twice as strong is half of the half.
+    crop = strengths.pop("random_crop") ** factor
+    stronger = {name: value * factor for name, value in strengths.items()} | {"random_crop": crop}
+    update = {name: float(np.clip(value, *bounds(name))) for name, value in stronger.items()}
+    return settings.model_copy(update=update)
 
 
-def flipped(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Mirrored left to right, upside down, both, or neither."""
-    if rng.random() < settings.horizontal_flip:
-        pixels = F.horizontal_flip(pixels)
-    if rng.random() < settings.vertical_flip:
-        pixels = F.vertical_flip(pixels)
-    return pixels
-
-
-def colored(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast and saturation, each changed by up to the strength."""
-    strength = settings.color_jitter
-    if strength == 0:
-        return pixels
-    for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
-        pixels = adjust(pixels, float(rng.uniform(1 - strength, 1 + strength)))
-    return pixels
-
-
-def noised(pixels: Tensor, settings: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Gaussian noise on every pixel and channel."""
-    if settings.noise == 0:
-        return pixels
-    noise = rng.standard_normal(tuple(pixels.shape), dtype=np.float32) * (settings.noise * 255)
-    return (pixels.float() + torch.from_numpy(noise)).round().clamp(0, 255).to(torch.uint8)
-
-
-Change = Callable[[Tensor, Augmentation, np.random.Generator], Tensor]
-# In this order, after the crop.
-AUGMENTATIONS: tuple[Change, ...] = (moved, flipped, colored, noised)
+def bounds(name: str) -> tuple[float, float]:
+    """The smallest and the largest value that the recipe takes for a strength."""
+    limits: dict[str, Any] = {}
+    for limit in Augmentation.model_fields[name].metadata:
+        if isinstance(limit, annotated_types.Ge | annotated_types.Le):
+            limits |= asdict(limit)
+    return limits["ge"], limits["le"]
