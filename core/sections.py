@@ -16,14 +16,16 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Threads = Annotated[int, Field(ge=1, le=256)]
 Images = Annotated[int, Field(ge=1, le=4096)]
 AUTO: Literal["auto"] = "auto"
-# Values of other fields, one of which several fields below depend on.
-TUNED = {"technique.name": ["last_stages", "gradual", "finetune", "from_scratch"]}
-IN_STEPS = {"head.kind": ["linear", "mlp"], **TUNED}
 
 
 def when(field: str, *values: Any) -> dict[str, Any]:
     """A field's note that it only counts where another field has one of these values."""
     return {"when": {field: list(values)}}
+
+
+# Values of other fields, one of which several fields below depend on.
+TUNED = when("technique.name", "last_stages", "gradual", "finetune", "from_scratch")
+IN_STEPS: dict[str, Any] = {"when": {"head.kind": ["linear", "mlp"], **TUNED["when"]}}
 
 
 class Section(BaseModel):
@@ -118,13 +120,13 @@ class Technique(Section):
         AUTO,
         description="How much slower each earlier stage learns: 0.8 is 80 % of the rate of the "
         "stage after it; 1 is the same rate everywhere. auto: 0.85, and 1 from scratch.",
-        json_schema_extra={"when": TUNED},
+        json_schema_extra=TUNED,
     )
     freeze_batch_norm: bool | Literal["auto"] = Field(
         AUTO,
         description="Keep the backbone's batch-norm statistics while fine-tuning. auto: with "
         "batches under 16 or fewer than 10,000 training images: own statistics are too noisy then.",
-        json_schema_extra={"when": TUNED},
+        json_schema_extra=TUNED,
     )
 
 

@@ -15,14 +15,14 @@ class Optimizer(Section):
     name: Literal["adamw", "adam", "sgd", "rmsprop"] = Field(
         "adamw",
         description="adamw suits nearly everything; sgd wants larger learning rates.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     learning_rate: Rate | Literal["auto", "find"] = Field(
         AUTO,
         description="Size of a step. auto: a value that suits the technique and the optimizer. "
         "find: measured on your images by a range test (Smith 2017), which takes some more steps. "
         "Too large and the loss jumps; too small and nothing is learned.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     head_multiplier: float = Field(
         10.0,
@@ -48,7 +48,7 @@ class Optimizer(Section):
         ge=0,
         le=1,
         description="Pull of all weights toward zero (L2), against learning by heart.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     l1: float = Field(
         0.0,
@@ -56,14 +56,14 @@ class Optimizer(Section):
         le=1,
         description="Penalty on the size of every weight that learns (L1): brings weights that do "
         "not help close to zero. Useful values are small, 0.00001 to 0.001.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     clip: float = Field(
         1.0,
         ge=0,
         description="Longest step that one bad batch may cause (norm of the gradient); "
         "0 is no limit.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
 
 
@@ -76,14 +76,14 @@ class Schedule(Section):
         "falls evenly. cosine: falls smoothly to zero. one_cycle: rises, then falls to zero, while "
         "the momentum does the reverse (Smith 2018). plateau: falls whenever validation no longer "
         "improves.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     epochs: int = Field(
         10,
         ge=1,
         le=10_000,
         description="How often every training image is seen.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     min_steps: int = Field(
         0,
@@ -91,12 +91,12 @@ class Schedule(Section):
         le=1_000_000,
         description="With few images, epochs are short: as many are added as this number of steps "
         "needs. 0 adds none.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     warmup: Share = Field(
         0.1,
         description="Share of the training in which the rate rises from nearly zero.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     factor: float = Field(
         0.1,
@@ -130,7 +130,7 @@ class Regularization(Section):
         ge=0,
         lt=1,
         description="Share of the features hidden at random in every step.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     drop_path: float = Field(
         0.0,
@@ -138,7 +138,7 @@ class Regularization(Section):
         lt=1,
         description="Share of the backbone's blocks skipped at random in every step (stochastic "
         "depth, Huang et al. 2016). Most backbones have it; VGG and Inception do not.",
-        json_schema_extra={"when": TUNED},
+        json_schema_extra=TUNED,
     )
     label_smoothing: float = Field(
         0.0,
@@ -146,7 +146,7 @@ class Regularization(Section):
         lt=1,
         description="How much doubt is kept about every label; 0.1 helps where "
         "some labels may be wrong.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     ema: float = Field(
         0.0,
@@ -154,7 +154,7 @@ class Regularization(Section):
         lt=1,
         description="Judge and keep a running average of the weights instead of the last ones: "
         "0.99 averages about the last 100 steps; 0 is off (Polyak and Juditsky 1992).",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
 
 
@@ -165,19 +165,19 @@ class Stopping(Section):
         0,
         ge=0,
         description="Stop after this many epochs without a better one; 0 never stops.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     metric: Literal["val_loss", "val_accuracy", "val_macro_f1"] = Field(
         "val_loss",
         description="What makes an epoch the best one, measured on the validation images.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     min_delta: float = Field(
         0.0,
         ge=0,
         le=1,
         description="Least change of that figure that counts as better; smaller ones may be luck.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
 
 
@@ -188,7 +188,7 @@ class Compute(Section):
         32,
         description="Images in one step. auto: the largest that fits the memory, smaller again if "
         "it proves too large; the learning rate follows.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     accumulate: int = Field(
         1,
@@ -196,7 +196,7 @@ class Compute(Section):
         le=1024,
         description="Batches whose gradients are added up to one step: a large batch with the "
         "memory of a small one.",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         AUTO,
@@ -225,5 +225,5 @@ class Finish(Section):
         False,
         description="Average the weights of the best epochs, as long as the validation images "
         "agree that it helps (greedy soup, Wortsman et al. 2022).",
-        json_schema_extra={"when": IN_STEPS},
+        json_schema_extra=IN_STEPS,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -139,25 +140,33 @@ def training_order(n: int, batch: int, seed: int, epoch: int) -> list[np.ndarray
 
 def augmented_batches(
     pictures: Pictures,
-    rows: np.ndarray,
     preprocessing: Preprocessing,
-    augmentation: Augmentation,
-    order: Sequence[np.ndarray],
+    augmentation: Callable[[int], Augmentation],
+    steps: Sequence[np.ndarray],
     seed: tuple[int, int],
     threads: int,
+    first: int = 0,
 ) -> Iterator[Tensor]:
-    """Augmented training batches in the given order: uint8 B×3×S×S.
+    """Augmented training batches, from step number `first` on: uint8 B×3×S×S.
 
-    rows: rows of the training images. order: positions in `rows`, one array a batch. seed: (seed,
-    epoch).
+    augmentation: how a row is changed. steps: rows of all batches of the epoch. seed: (seed,
+    epoch). A row that comes several times in an epoch comes in as many versions.
     """
 
-    def version(row: int) -> Tensor:
-        rng = np.random.default_rng([*seed, row])
-        return augmented(pictures(row), augmentation, preprocessing, rng)
+    def version(row_and_turn: tuple[int, int]) -> Tensor:
+        row, _ = row_and_turn
+        rng = np.random.default_rng([*seed, *row_and_turn])
+        return augmented(pictures(row), augmentation(row), preprocessing, rng)
 
-    flat = (int(rows[position]) for batch in order for position in batch)
-    longest = max((len(batch) for batch in order), default=1)
-    versions = threaded(version, flat, threads, 2 * longest)
-    for batch in order:
-        yield torch.stack([next(versions) for _ in batch])
+    turns: Counter[int] = Counter()
+    items = [[(int(row), turn_of(turns, int(row))) for row in rows] for rows in steps][first:]
+    longest = max(map(len, items), default=1)
+    versions = threaded(version, chain.from_iterable(items), threads, 2 * longest)
+    for group in items:
+        yield torch.stack([next(versions) for _ in group])
+
+
+def turn_of(turns: Counter[int], row: int) -> int:
+    """How many times a row has come before; it is counted."""
+    turns[row] += 1
+    return turns[row] - 1

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from core.data.augment import Preprocessing, fitted, normalized, picture
 from core.errors import NotFound
 from core.evaluation.scores import softmax
+from core.models import heads
+from core.models import network as networks
 from core.storage import Json, read_json, sha256_of, whole_folder, write_json
 
 WEIGHTS = "model.safetensors"
@@ -98,6 +100,7 @@ def save(classifier: Classifier, folder: Path, extra: Json) -> None:
             "preprocessing": classifier.preprocessing.to_dict(),
             "temperature": classifier.temperature,
             "model_args": model_args(network),
+            "head": heads.spec_of(networks.classifier_of(network)),
             **extra,
         },
     }
@@ -134,6 +137,8 @@ def load(folder: Path) -> Classifier:
     network = timm.create_model(
         config["architecture"], num_classes=config["num_classes"], **own["model_args"]
     )
+    if own.get("head"):
+        networks.replace(network, networks.classifier_of(network), heads.from_spec(own["head"]))
     network.load_state_dict(load_file(folder / WEIGHTS))
     network.pretrained_cfg = config["pretrained_cfg"]
     return Classifier(

@@ -314,7 +314,11 @@ def seconds_left(run: Run, events: list[Event], current: Progress) -> float | No
         recent = ended_epochs[-3:]
         each = sum(e.seconds for e in recent) / len(recent)
         return each * recent[-1].epochs * (1 - current.done / current.total)
-    images = (current.total - current.done) * run.recipe.compute.batch_size
+    epoch_zero = next((e for e in events if isinstance(e, EpochEnded) and e.phase == "tune"), None)
+    started = next((e for e in reversed(events) if isinstance(e, Started)), None)
+    if epoch_zero is None or started is None:
+        return None
+    images = started.images["train"] * epoch_zero.epochs * (1 - current.done / current.total)
     return images / current.images_per_second
 
 

@@ -7,7 +7,6 @@ been interrupted.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +22,10 @@ from core.errors import HeadstartError
 from core.evaluation.calibration import mean_loss
 from core.evaluation.metrics import confusion, macro_of_counts
 from core.machine import memory_mb
+from core.schema import Recipe
 from core.training.events import EpochEnded, Event, Note, Progress
-from core.training.optim import Plain, Schedule
+from core.training.optim import Plain, Schedule, absolute_sum
+from core.training.soup import Soup, Weights, copied
 
 SECONDS_BETWEEN_REPORTS, MOST_SECONDS_BETWEEN_REPORTS = 0.5, 10.0
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -37,29 +38,43 @@ Batches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
 class Task:
     """One training: what learns, from what, how, and when it stops.
 
-    batches(epoch, first): the batches of an epoch from number `first` on, as (inputs, labels).
-    validate(): logits N×C float32 and labels N int64 of the validation images.
+    batches(epoch, first): the batches of an epoch from number `first` on, as (inputs, targets);
+    targets are class numbers, B int64, or shares of classes, B×C float.
+    validate(network): logits N×C float32 and labels N int64 of the validation images.
+    thaw(epoch): lets that part of the network learn which learns in an epoch.
     mode(): puts the network into training mode, as the technique wants it.
     save(state): writes a checkpoint.
     """
 
     phase: str
+    recipe: Recipe
     network: nn.Module
     optimizer: Optimizer
     schedule: Schedule
     hands: Plain  # or accelerate's Accelerator, which has the same methods
     criterion: nn.Module
     batches: Batches
-    validate: Callable[[], tuple[np.ndarray, np.ndarray]]
+    validate: Callable[[nn.Module], tuple[np.ndarray, np.ndarray]]
+    thaw: Callable[[int], object]
     mode: Callable[[], object]
     save: Callable[[dict[str, Any]], None]
     steps_per_epoch: int
     images: int
     epochs: int
-    patience: int
-    metric: str
-    clip: float
-    seed: int
+    average: Any = None  # timm's ModelEmaV3, where the recipe wants one
+
+    def __post_init__(self) -> None:
+        decay = self.recipe.regularization.ema
+        if decay:
+            from timm.utils import ModelEmaV3
+
+            self.average = ModelEmaV3(self.network, decay=decay, use_warmup=True)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and kept: the averaged one, if there is one."""
+        found: nn.Module = self.average.module if self.average else self.network
+        return found
 
 
 @dataclass
@@ -70,20 +85,25 @@ class State:
     step: int = 0  # steps taken
     best_epoch: int = -1
     best_value: float = -math.inf
+    plateaus: int = 0
+    fallen_at: int = 0  # epoch of the last plateau
     loss_sum: float = 0.0  # of the epoch under way
     ncorrect: int = 0
     nseen: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: Weights = field(default_factory=dict)
+    soup: Soup = field(default_factory=Soup)
 
 
 def to_checkpoint(task: Task, state: State) -> dict[str, Any]:
     """Everything that `from_checkpoint` needs to go on."""
     scaler = getattr(task.hands, "scaler", None)
-    numbers = {k: v for k, v in vars(state).items() if k != "best_weights"}
+    numbers = {k: v for k, v in vars(state).items() if k not in ("best_weights", "soup")}
     return {
         "numbers": numbers,
         "best_weights": state.best_weights,
+        "soup": vars(state.soup),
         "network": task.network.state_dict(),
+        "average": task.average.module.state_dict() if task.average else {},
         "optimizer": task.optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler else {},
     }
@@ -93,10 +113,13 @@ def from_checkpoint(task: Task, saved: dict[str, Any]) -> State:
     """Bring network, optimizer and scaler to where the checkpoint was written."""
     task.network.load_state_dict(saved["network"])
     task.optimizer.load_state_dict(saved["optimizer"])
+    if task.average:
+        task.average.module.load_state_dict(saved["average"])
     scaler = getattr(task.hands, "scaler", None)
     if scaler and saved["scaler"]:
         scaler.load_state_dict(saved["scaler"])
-    return State(**saved["numbers"], best_weights=saved["best_weights"])
+    soup = Soup(**saved["soup"])
+    return State(**saved["numbers"], best_weights=saved["best_weights"], soup=soup)
 
 
 def train(task: Task, state: State) -> Iterator[Event]:
@@ -106,18 +129,21 @@ def train(task: Task, state: State) -> Iterator[Event]:
         yield validated(task, state, {}, 0.0)
     report = Report(task, state)
     saved_at = time.monotonic()
+    patience = task.recipe.stopping.patience
     for epoch in range(state.epoch + 1, task.epochs + 1):
-        if task.patience and state.epoch - state.best_epoch >= task.patience:
-            yield Note(f"Stopped early: no better epoch in the last {task.patience}.")
+        if patience and state.epoch - state.best_epoch >= patience:
+            yield Note(f"Stopped early: no better epoch in the last {patience}.")
             return
+        task.thaw(epoch)
         started = time.monotonic()
-        for inputs, labels in task.batches(epoch, state.step - (epoch - 1) * task.steps_per_epoch):
-            report.add(*step(task, state.step, inputs, labels))
+        batches = task.batches(epoch, state.step - (epoch - 1) * task.steps_per_epoch)
+        for inputs, targets in report.timed(batches):
+            report.add(*step(task, state.step, inputs, targets, state.plateaus))
             state.step += 1
             if report.due() or state.step == epoch * task.steps_per_epoch:
                 yield report.flush(epoch)
                 if not math.isfinite(state.loss_sum):
-                    yield lost(state, epoch)
+                    yield lost(task, state, epoch)
                     return
             if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
                 report.settle()
@@ -133,46 +159,99 @@ def train(task: Task, state: State) -> Iterator[Event]:
 
 
 def step(
-    task: Task, number: int, inputs: Tensor, labels: Tensor
+    task: Task, number: int, inputs: Tensor, targets: Tensor, plateaus: int = 0
 ) -> tuple[Tensor, Tensor, int, float]:
-    """One step downhill: mean loss and number of correct images (on the device), n, rate."""
-    torch.manual_seed(task.seed * 1_000_003 + number)
+    """One step downhill: mean loss and number of correct images (on the device), n, rate.
+
+    With `compute.accumulate` the batch passes in as many pieces, whose gradients add up.
+    """
+    settings = task.recipe
+    torch.manual_seed(settings.seed * 1_000_003 + number)
     task.mode()
-    rate = task.schedule.apply(task.optimizer, number)
-    with task.hands.autocast():
-        logits = task.network(inputs)
-    loss = task.criterion(logits.float(), labels)
+    rate = task.schedule.apply(task.optimizer, number, plateaus)
     task.optimizer.zero_grad(set_to_none=True)
-    task.hands.backward(loss)
-    if task.clip:
-        task.hands.clip_grad_norm_(task.network.parameters(), task.clip)
+    pieces = max(1, min(settings.compute.accumulate, len(inputs) // 2))
+    losses, ncorrect = [], []
+    for piece, wanted in zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True):
+        with task.hands.autocast():
+            logits = task.network(piece)
+        loss = task.criterion(logits.float(), wanted) * (len(piece) / len(inputs))
+        task.hands.backward(loss)
+        losses.append(loss.detach())
+        truth = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
+        ncorrect.append((logits.detach().argmax(dim=1) == truth).sum())
+    if settings.optimizer.l1:
+        task.hands.backward(settings.optimizer.l1 * absolute_sum(task.optimizer))
+    if settings.optimizer.clip:
+        task.hands.clip_grad_norm_(task.network.parameters(), settings.optimizer.clip)
     task.optimizer.step()
-    ncorrect = (logits.detach().argmax(dim=1) == labels).sum()
-    return loss.detach(), ncorrect, len(labels), rate
+    if task.average:
+        task.average.update(task.network, step=number)
+    return torch.stack(losses).sum(), torch.stack(ncorrect).sum(), len(inputs), rate
 
 
 def validated(task: Task, state: State, train: dict[str, float], seconds: float) -> EpochEnded:
     """Measure the network on the validation images and keep its weights if it is the best."""
-    task.network.eval()
-    logits, labels = task.validate()
+    figures, counts = measured(task)
+    value = value_of(task.recipe, figures)
+    best = value > state.best_value + task.recipe.stopping.min_delta or state.best_epoch < 0
+    if best:
+        state.best_value, state.best_epoch = value, state.epoch
+        state.best_weights = copied(task.judged)
+    if task.recipe.finish.soup:
+        state.soup.add(value, state.epoch, copied(task.judged))
+    rate = task.schedule.at(max(0, state.step - 1), state.plateaus)
+    patience = task.schedule.patience
+    if patience and state.epoch - max(state.best_epoch, state.fallen_at) >= patience:
+        state.plateaus, state.fallen_at = state.plateaus + 1, state.epoch
+    return EpochEnded(
+        task.phase, state.epoch, task.epochs, state.step, figures, train, rate, seconds, best,
+        never_predicted=never_predicted(counts),
+    )  # fmt: skip
+
+
+def never_predicted(counts: np.ndarray) -> list[int]:
+    """Classes that a confusion matrix C×C has images of and that no image was given."""
+    return [int(k) for k in np.nonzero((counts.sum(1) > 0) & (counts.sum(0) == 0))[0]]
+
+
+def measured(task: Task) -> tuple[dict[str, float], np.ndarray]:
+    """What the network is judged by on the validation images, and its confusion matrix C×C."""
+    task.judged.eval()
+    return judged(*task.validate(task.judged))
+
+
+def judged(logits: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
+    """Loss, accuracy and macro-F1 of logits N×C, and their confusion matrix C×C."""
     counts = confusion(labels, logits.argmax(axis=1), logits.shape[1])
     figures = {
         "loss": mean_loss(logits, labels),
         "accuracy": float(np.trace(counts) / counts.sum()),
         "macro_f1": macro_of_counts(counts),
     }
-    value = SIGNS[task.metric] * figures[task.metric.removeprefix("val_")]
-    best = value > state.best_value or state.best_epoch < 0
-    if best:
-        state.best_value, state.best_epoch = value, state.epoch
-        state.best_weights = copy.deepcopy(
-            {key: tensor.cpu() for key, tensor in task.network.state_dict().items()}
-        )
-    last_step = max(0, state.step - 1)
-    return EpochEnded(
-        task.phase, state.epoch, task.epochs, state.step, figures, train,
-        task.schedule.at(last_step), seconds, best,
-    )  # fmt: skip
+    return figures, counts
+
+
+def value_of(recipe: Recipe, figures: dict[str, float]) -> float:
+    """The figure that decides which epoch is the best; higher is better."""
+    metric = recipe.stopping.metric
+    return SIGNS[metric] * figures[metric.removeprefix("val_")]
+
+
+def souped(task: Task, state: State) -> Iterator[Event]:
+    """Put the average of the best epochs, as far as validation agrees, in the best one's place."""
+    state.best_weights, epochs = state.soup.stirred(lambda weights: value_with(task, weights))
+    yield Note(
+        f"The weights that are kept are the average of epochs {', '.join(map(str, epochs))}; "
+        f"{len(state.soup.values)} were tried."
+    )
+
+
+def value_with(task: Task, weights: Weights) -> float:
+    """How good the network is with these weights; higher is better."""
+    task.judged.load_state_dict(weights)
+    figures, _ = measured(task)
+    return value_of(task.recipe, figures)
 
 
 def kept(task: Task, state: State) -> Iterator[Event]:
@@ -183,12 +262,14 @@ def kept(task: Task, state: State) -> Iterator[Event]:
         yield Note(f"No checkpoint was written: {error}", "warning")
 
 
-def lost(state: State, epoch: int) -> Note:
+def lost(task: Task, state: State, epoch: int) -> Note:
     """What to say when the loss is no number any more."""
     return Note(
         f"The loss stopped being a number in epoch {epoch}, step {state.step}, and training was "
         f"ended; epoch {state.best_epoch} is kept. Try a tenth of the learning rate.",
         "warning",
+        kind="rate_too_high",
+        change={"optimizer.learning_rate": task.schedule.rate / 10},
     )
 
 
@@ -201,7 +282,18 @@ class Report:
         self.done: list[tuple[int, float, float, float]] = []
         self.began = time.monotonic()
         self.nseen = 0
+        self.waited = 0.0
         self.since = time.monotonic()
+
+    def timed(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, the time counted that passes until each is there."""
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
 
     def add(self, loss: Tensor, ncorrect: Tensor, n: int, rate: float) -> None:
         """Remember one step."""
@@ -243,6 +335,7 @@ class Report:
             list(columns[1]),
             list(columns[2]),
             list(columns[3]),
+            waiting=min(1.0, self.waited / max(seconds, 1e-9)),
         )
-        self.done, self.nseen, self.since = [], 0, time.monotonic()
+        self.done, self.nseen, self.waited, self.since = [], 0, 0.0, time.monotonic()
         return event

@@ -14,43 +14,77 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.schema import Recipe
+from core.schema import Schedule as ScheduleSettings
 
 # Learning rates for `auto`, by what is trained. AdamW's body rate with a head ten times faster is
 # the usual choice for LP-FT (Kumar et al. 2022); the others were measured to do about as well.
 RATES: dict[str, dict[str, float]] = {
-    "adamw": {"feature_extraction": 2e-3, "finetune": 2e-4, "from_scratch": 1e-3},
-    "adam": {"feature_extraction": 2e-3, "finetune": 2e-4, "from_scratch": 1e-3},
-    "sgd": {"feature_extraction": 5e-2, "finetune": 5e-3, "from_scratch": 5e-2},
-    "rmsprop": {"feature_extraction": 1e-3, "finetune": 3e-5, "from_scratch": 3e-4},
+    "adamw": {"head": 2e-3, "tune": 2e-4, "scratch": 1e-3},
+    "adam": {"head": 2e-3, "tune": 2e-4, "scratch": 1e-3},
+    "sgd": {"head": 5e-2, "tune": 5e-3, "scratch": 5e-2},
+    "rmsprop": {"head": 1e-3, "tune": 3e-5, "scratch": 3e-4},
 }
-MOMENTUM = 0.9
+# timm's names: its sgd is Nesterov's, its momentum the plain one.
+OPTIMIZERS = {("sgd", True): "sgd", ("sgd", False): "momentum"}
+# Batch size that the rates above suit, and how a rate follows a larger batch: in proportion for
+# SGD (Goyal et al. 2017), by the root of it for the adaptive ones (Malladi et al. 2022).
+USUAL_BATCH = 32
+GROWTH = {"sgd": 1.0}
+ADAPTIVE_GROWTH = 0.5
+LAYER_DECAY = 0.85
+# One-cycle's momentum moves between these while the rate does the reverse (Smith 2018).
+SLOWEST_MOMENTUM, FASTEST_MOMENTUM = 0.85, 0.95
+ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1e-4
 
 
-def rate_of(recipe: Recipe, technique: str) -> float:
-    """The learning rate of a recipe, `auto` looked up."""
+def kind_of_rate(recipe: Recipe) -> str:
+    """Which column of `RATES` a recipe's own training looks in."""
+    if recipe.is_frozen:
+        return "head"
+    return "tune" if recipe.is_pretrained else "scratch"
+
+
+def rate_of(recipe: Recipe, kind: str) -> float:
+    """The learning rate of a recipe, `auto` looked up; `find` begins its search from there."""
     rate = recipe.optimizer.learning_rate
-    return RATES[recipe.optimizer.name][technique] if rate == "auto" else float(rate)
+    return float(RATES[recipe.optimizer.name][kind]) if isinstance(rate, str) else rate
 
 
-def build(
-    recipe: Recipe, rate: float, body: nn.Module | None, head: nn.Module, head_scale: float
-) -> Optimizer:
-    """An optimizer of timm over a body and a head that learns `head_scale` times as fast.
+def scaled(rate: float, optimizer: str, batch: int, usual: int = USUAL_BATCH) -> float:
+    """A learning rate for another batch size than the usual one."""
+    return float(rate * (batch / usual) ** GROWTH.get(optimizer, ADAPTIVE_GROWTH))
+
+
+def layer_decay_of(recipe: Recipe) -> float:
+    """How much slower each earlier stage learns, `auto` looked up."""
+    wanted = recipe.technique.layer_decay
+    if wanted != "auto":
+        return float(wanted)
+    return LAYER_DECAY if recipe.is_pretrained else 1.0
+
+
+# Parameters and how many times the base rate they learn at.
+Part = tuple[Iterable[nn.Parameter], float]
+
+
+def build(recipe: Recipe, rate: float, parts: Iterable[Part]) -> Optimizer:
+    """An optimizer of timm over parts of a network that learn at rates of their own.
 
     Norms and biases are not decayed: pulling them to zero only shifts the features.
     """
     from timm.optim import create_optimizer_v2
 
-    of_head = {id(p) for p in head.parameters()}
-    rest = [p for p in body.parameters() if id(p) not in of_head] if body else []
+    settings = recipe.optimizer
     groups = [
-        *decayed(rest, recipe.optimizer.weight_decay, 1.0),
-        *decayed(head.parameters(), recipe.optimizer.weight_decay, head_scale),
+        group
+        for parameters, scale in parts
+        for group in decayed(parameters, settings.weight_decay, scale)
     ]
     for group in groups:
         group["lr"] = rate * group["lr_scale"]
+    name = OPTIMIZERS.get((settings.name, settings.nesterov), settings.name)
     made: Optimizer = create_optimizer_v2(
-        groups, opt=recipe.optimizer.name, lr=rate, weight_decay=0.0, momentum=MOMENTUM
+        groups, opt=name, lr=rate, weight_decay=0.0, momentum=settings.momentum
     )
     return made
 
@@ -66,40 +100,107 @@ def decayed(parameters: Iterable[nn.Parameter], decay: float, scale: float) -> l
     return [group for group in groups if group["params"]]
 
 
+def absolute_sum(optimizer: Optimizer) -> Tensor:
+    """The sum of the sizes of all weights that learn now: what L1 makes small."""
+    weights = [
+        p
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if p.ndim > 1 and p.requires_grad
+    ]
+    return torch.stack([p.abs().sum() for p in weights]).sum()
+
+
 @dataclass(frozen=True)
-class Schedule:
-    """The learning rate as a share of the base rate, by step; it has no state to keep."""
+class Shape:
+    """share: of the base rate, from the share of the training that lies behind, after warm-up.
+
+    start: share at which warm-up begins; None is one step's worth. cycled: whether the momentum
+    moves against the rate.
+    """
 
     share: Callable[[float], float]
+    start: float | None = None
+    cycled: bool = False
+
+
+def shape_of(settings: ScheduleSettings) -> Shape:
+    """The shape of a recipe's schedule."""
+    factor, drops = settings.factor, settings.drops
+    shapes = {
+        "constant": Shape(lambda progress: 1.0),
+        # Only validation knows when a plateau is reached: `Schedule.at` is told how often.
+        "plateau": Shape(lambda progress: 1.0),
+        "step": Shape(lambda progress: factor ** int(min(progress, 1 - 1e-9) * (drops + 1))),
+        "exponential": Shape(lambda progress: factor**progress),
+        "cosine": Shape(half_wave),
+        "one_cycle": Shape(
+            lambda progress: ONE_CYCLE_END + (1 - ONE_CYCLE_END) * half_wave(progress),
+            start=ONE_CYCLE_START,
+            cycled=True,
+        ),
+    }
+    return shapes[settings.name]
+
+
+def half_wave(progress: float) -> float:
+    """From 1 to 0 as half a cosine wave."""
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate by step; it has no state to keep."""
+
+    shape: Shape
     steps: int
     warmup: int
     rate: float
+    factor: float = 1.0  # of the rate, for each plateau
+    patience: int = 0  # epochs that make a plateau; 0: there are none
 
-    def at(self, step: int) -> float:
-        """The base rate at a step, 0 … steps − 1."""
+    def share(self, step: int) -> float:
+        """Of the base rate at a step, 0 … steps - 1, plateaus left out."""
         if step < self.warmup:
-            return self.rate * (step + 1) / (self.warmup + 1)
+            start, risen = self.shape.start, (step + 1) / (self.warmup + 1)
+            return risen if start is None else start + (1 - start) * (1 - half_wave(risen))
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.rate * self.share(progress)
+        return self.shape.share(progress)
 
-    def apply(self, optimizer: Optimizer, step: int) -> float:
-        """Set every group's rate for a step; the base rate."""
-        rate = self.at(step)
+    def at(self, step: int, plateaus: int = 0) -> float:
+        """The base rate at a step after so many plateaus."""
+        return self.rate * self.share(step) * self.factor**plateaus
+
+    def apply(self, optimizer: Optimizer, step: int, plateaus: int = 0) -> float:
+        """Set every group's rate, and momentum if it moves, for a step; the base rate."""
+        rate = self.at(step, plateaus)
+        momentum = FASTEST_MOMENTUM - (FASTEST_MOMENTUM - SLOWEST_MOMENTUM) * self.share(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
+            if self.shape.cycled and "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            elif self.shape.cycled and group.get("momentum"):
+                group["momentum"] = momentum
         return rate
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * min(1.0, progress))),
-    "constant": lambda progress: 1.0,
-}
 
 
 def schedule_of(recipe: Recipe, rate: float, steps: int) -> Schedule:
     """The schedule of a recipe over so many steps."""
-    warmup = round(recipe.schedule.warmup * steps)
-    return Schedule(SCHEDULES[recipe.schedule.name], steps, warmup, rate)
+    settings = recipe.schedule
+    watched = settings.name == "plateau"
+    return Schedule(
+        shape_of(settings),
+        steps,
+        round(settings.warmup * steps),
+        rate,
+        settings.factor if watched else 1.0,
+        settings.patience if watched else 0,
+    )
+
+
+def epochs_of(recipe: Recipe, steps_per_epoch: int) -> int:
+    """The epochs of a recipe, more of them where so few images would make too few steps."""
+    return max(recipe.schedule.epochs, math.ceil(recipe.schedule.min_steps / steps_per_epoch))
 
 
 class Plain:

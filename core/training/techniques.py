@@ -1,4 +1,4 @@
-"""The techniques of transfer learning, and the steps that they are made of.
+"""The techniques of transfer learning, and the head on features that most of them begin with.
 
 Data flow: pictures -> features -> head [-> network]. The techniques differ only in which of these
 steps they take; each is a generator of events that returns what it trained.
@@ -15,23 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.data import loader, split
-from core.data.augment import normalized
+from core import recipe as recipes
+from core.data import split
 from core.models import device as devices
 from core.models import features as feature_cache
 from core.models import heads
 from core.models import network as networks
-from core.schema import Recipe
-from core.training import checkpoint, loop, optim, pace
-from core.training.events import Event, Progress
-from core.training.work import Work, counted, logits_of
+from core.schema import FITTED, Recipe
+from core.training import balance, loop, optim, range_test
+from core.training.events import EpochEnded, Event
+from core.training.tuning import run, tuned
+from core.training.work import Work, classified, counted
 
-# The probe that fine-tuning starts from; the same as `--preset quick`.
-PROBE_EPOCHS, PROBE_BATCH = 40, 64
-# Below these, own statistics are too noisy for batch norm. Measured on sign-digits (1,443 training
-# images, lite0 at 96 px, three epochs): validation accuracy 0.97 with frozen ones, 0.84 with own.
-SMALL_BATCH, FEW_IMAGES = 16, 10_000
-PROBE_RATE = optim.RATES["adamw"]["feature_extraction"]
+# With so few steps an epoch as features allow, larger batches than in fine-tuning do as well.
+HEAD_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -49,30 +46,58 @@ Steps = Generator[Event, None, Trained]
 def feature_extraction(work: Work, saved: Saved) -> Steps:
     """Frozen backbone, features once, a head on them."""
     found = yield from extracted(work, split.PARTS)
-    yield from probed(work, found, work.recipe.schedule.epochs, work.recipe.compute.batch_size)
+    yield from headed(work, found, work.recipe)
     return Trained(work.network, found)
 
 
-def finetune(work: Work, saved: Saved) -> Steps:
-    """A linear probe's head first, then all layers (LP-FT, Kumar et al. 2022)."""
+def tuning(work: Work, saved: Saved) -> Steps:
+    """A head on frozen features first, then some or all stages (LP-FT, Kumar et al. 2022)."""
     if saved is None:
         found = yield from extracted(work, ("train", "val"))
-        yield from probed(work, found, PROBE_EPOCHS, PROBE_BATCH)
-    yield from tuned(work, saved, work.recipe.optimizer.head_multiplier)
+        yield from headed(work, found, probe(work.recipe))
+    else:
+        bare_head(work)
+    yield from tuned(work, saved)
     return Trained(work.network, None)
 
 
 def from_scratch(work: Work, saved: Saved) -> Steps:
-    """No head start: random weights, everything learns at one rate."""
-    yield from tuned(work, saved, 1.0)
+    """No head start: random weights, everything learns."""
+    bare_head(work)
+    yield from tuned(work, saved)
     return Trained(work.network, None)
+
+
+def bare_head(work: Work) -> None:
+    """Put a head of the recipe's kind on the network that has learned nothing yet."""
+    classifier = networks.classifier_of(work.network)
+    if work.recipe.head.kind == "mlp" and isinstance(classifier, nn.Linear):
+        torch.manual_seed(work.recipe.seed)
+        heads.put_on(work.network, heads.mlp(work.recipe, classifier.in_features, work.n_classes))
 
 
 TECHNIQUES: dict[str, Callable[[Work, Saved], Steps]] = {
     "feature_extraction": feature_extraction,
-    "finetune": finetune,
+    "last_stages": tuning,
+    "gradual": tuning,
+    "finetune": tuning,
     "from_scratch": from_scratch,
 }
+
+
+def probe(recipe: Recipe) -> Recipe:
+    """The recipe of the head that fine-tuning starts from: `quick`, for the same head and data.
+
+    It is the bar that fine-tuning must beat, so it does not follow that one's optimizer.
+    """
+    method = recipe.balance.method
+    kept = recipe.model_dump(include={"data", "image", "backbone", "head", "balance", "seed"})
+    kept["balance"]["method"] = "oversample" if method == "augment_minority" else method
+    kept["regularization"] = recipe.regularization.model_dump(
+        include={"dropout", "label_smoothing"}
+    )
+    kept["stopping"] = {"metric": recipe.stopping.metric}
+    return recipes.changed(recipes.preset("quick"), kept)
 
 
 def extracted(work: Work, parts: tuple[str, ...]) -> Generator[Event, None, dict[str, np.ndarray]]:
@@ -106,148 +131,76 @@ def extracted(work: Work, parts: tuple[str, ...]) -> Generator[Event, None, dict
     return found
 
 
-def probed(work: Work, found: dict[str, np.ndarray], epochs: int, batch: int) -> Iterator[Event]:
+def headed(work: Work, found: dict[str, np.ndarray], recipe: Recipe) -> Iterator[Event]:
     """Train a head on features and make it the network's classifier."""
-    recipe = work.recipe
-    torch.manual_seed(recipe.seed)
-    head = heads.HEADS[recipe.head.kind](
-        found["train"], len(work.dataset.classes), recipe.regularization.dropout
-    ).to(work.device)
-    inputs, labels = (
-        torch.from_numpy(found["train"]),
-        torch.from_numpy(work.labels[work.rows("train")]),
+    labels = work.labels_of("train")
+    features, labels = balance.synthesized(
+        found["train"], labels, work.n_classes, recipe.balance, recipe.seed
     )
-    held_out = torch.from_numpy(found["val"]).to(work.device)
-    own = recipe.technique.name == "feature_extraction"
-    rate = optim.rate_of(recipe, "feature_extraction") if own else PROBE_RATE
+    train = solved if recipe.head.kind in FITTED else learned
+    head = yield from train(work, recipe, features, labels, found["val"])
+    heads.put_on(work.network, head.cpu())
+
+
+Headed = Generator[Event, None, nn.Module]
+
+
+def solved(
+    work: Work, recipe: Recipe, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray
+) -> Headed:
+    """A head that is solved for at once: one event tells how good it is."""
+    started = time.monotonic()
+    yield counted(work, "head", 0, len(features), started)
+    rng = np.random.default_rng(recipe.seed)
+    chosen = balance.positions(labels, work.n_classes, recipe.balance, rng)
+    weights = balance.class_weights(balance.counts_of(labels, work.n_classes), recipe.balance)
+    head = heads.solved(recipe, features[chosen], labels[chosen], weights)
+    figures, counts = loop.judged(classified(head, held_out), work.labels_of("val"))
+    work.rates["head"] = len(features) / max(time.monotonic() - started, 1e-6)
+    yield EpochEnded(
+        "head", 0, 0, 0, figures, {}, 0.0, time.monotonic() - started, best=True,
+        never_predicted=loop.never_predicted(counts),
+    )  # fmt: skip
+    return head
+
+
+def learned(
+    work: Work, recipe: Recipe, features: np.ndarray, labels: np.ndarray, held_out: np.ndarray
+) -> Headed:
+    """A head that learns step by step on features N×F and labels N."""
+    torch.manual_seed(recipe.seed)
+    head = heads.fresh(recipe, features, work.n_classes).to(work.device)
+    inputs, classes = torch.from_numpy(features), torch.from_numpy(labels)
+    asked = recipe.compute.batch_size
+    batch = HEAD_BATCH if asked == "auto" else asked
+    held_out_inputs = torch.from_numpy(held_out).to(work.device)
+
+    def steps_of(epoch: int) -> list[np.ndarray]:
+        return balance.order(labels, work.n_classes, recipe, batch, epoch)
 
     def batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for positions in loader.training_order(len(inputs), batch, recipe.seed, epoch)[first:]:
-            yield inputs[positions].to(work.device), labels[positions].to(work.device)
+        for positions in steps_of(epoch)[first:]:
+            yield inputs[positions].to(work.device), classes[positions].to(work.device)
 
-    def validate() -> tuple[np.ndarray, np.ndarray]:
+    def validate(network: nn.Module) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            return head(held_out).cpu().numpy(), work.labels[work.rows("val")]
+            return network(held_out_inputs).cpu().numpy(), work.labels_of("val")
 
-    steps = len(loader.training_order(len(inputs), batch, recipe.seed, 1))
+    counts = balance.counts_of(labels, work.n_classes)
+    smoothing = recipe.regularization.label_smoothing
+    steps = len(steps_of(1))
+    epochs = optim.epochs_of(recipe, steps)
+    rate = optim.rate_of(recipe, "head")
     task = loop.Task(
-        phase="head", network=head, hands=optim.Plain(), batches=batches, validate=validate,
-        optimizer=optim.build(recipe, rate, None, head, 1.0),
+        phase="head", recipe=recipe, network=head, hands=optim.Plain(), batches=batches,
+        validate=validate, optimizer=optim.build(recipe, rate, [(head.parameters(), 1.0)]),
         schedule=optim.schedule_of(recipe, rate, steps * epochs),
-        criterion=criterion(recipe), mode=head.train, save=lambda state: None,
-        steps_per_epoch=steps, images=len(inputs), epochs=epochs,
-        patience=recipe.stopping.patience if own else 0, metric=recipe.stopping.metric,
-        clip=recipe.optimizer.clip, seed=recipe.seed,
+        criterion=balance.loss_of(counts, recipe.balance, smoothing, work.device),
+        thaw=lambda epoch: None, mode=head.train, save=lambda state: None,
+        steps_per_epoch=steps, images=sum(map(len, steps_of(1))), epochs=epochs,
     )  # fmt: skip
+    if recipe.optimizer.learning_rate == "find":
+        rate = yield from range_test.find(task)
+        task.schedule = optim.schedule_of(recipe, rate, steps * epochs)
     yield from run(work, task, loop.State())
-    heads.put_on(work.network, head.cpu().as_linear())
-
-
-def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
-    """Train until the end or until asked to stop; the best epoch's weights are then in place."""
-    started, images = time.monotonic(), 0
-    for event in loop.train(task, state):
-        yield event
-        if isinstance(event, Progress):
-            images += sum(1 for _ in event.steps) * task.images // task.steps_per_epoch
-        if work.stop():
-            work.stopped = True
-            break
-    work.rates[task.phase] = images / max(time.monotonic() - started, 1e-6)
-    work.best_epoch, work.epochs = state.best_epoch, state.epoch
-    task.network.load_state_dict(state.best_weights)
-
-
-def criterion(recipe: Recipe) -> nn.Module:
-    """What is made small: cross-entropy, with some doubt about the labels if the recipe says so."""
-    return nn.CrossEntropyLoss(label_smoothing=recipe.regularization.label_smoothing)
-
-
-def tuned(work: Work, saved: Saved, head_scale: float) -> Iterator[Event]:
-    """Train the whole network on augmented pictures, decoded once."""
-    if work.stopped:
-        return
-    yield from decoded(work)
-    recipe, batch = work.recipe, work.recipe.compute.batch_size
-    precision = saved["precision"] if saved else precision_of(work)
-    hands = optim.accelerator(work.device, precision)
-    body = work.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rate = optim.rate_of(recipe, recipe.technique.name)
-    head = networks.classifier_of(body)
-    network, optimizer = hands.prepare(body, optim.build(recipe, rate, body, head, head_scale))
-    rows = work.rows("train")
-    steps = len(loader.training_order(len(rows), batch, recipe.seed, 1))
-    batches = picture_batches(work, rows, batch)
-    norms = frozen_norms(network, recipe, len(rows))
-
-    def mode() -> None:
-        network.train()
-        for norm in norms:
-            norm.eval()
-
-    task = loop.Task(
-        phase="tune", network=network, optimizer=optimizer, hands=hands, batches=batches,
-        schedule=optim.schedule_of(recipe, rate, steps * recipe.schedule.epochs),
-        validate=lambda: (logits_of(work, network, "val"), work.labels[work.rows("val")]),
-        criterion=criterion(recipe), mode=mode, steps_per_epoch=steps, images=len(rows),
-        save=lambda state: checkpoint.save(
-            work.folder / "checkpoint", {**state, "precision": precision}
-        ),
-        epochs=recipe.schedule.epochs, patience=recipe.stopping.patience,
-        metric=recipe.stopping.metric, clip=recipe.optimizer.clip, seed=recipe.seed,
-    )  # fmt: skip
-    state = loop.from_checkpoint(task, saved) if saved else loop.State()
-    yield from run(work, task, state)
-    work.network = hands.unwrap_model(network, keep_fp32_wrapper=False)
-
-
-def picture_batches(work: Work, rows: np.ndarray, batch: int) -> loop.Batches:
-    """Augmented, normalized batches of the training images."""
-    recipe, labels = work.recipe, torch.from_numpy(work.labels[rows])
-
-    def batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = loader.training_order(len(rows), batch, recipe.seed, epoch)[first:]
-        pictures = loader.augmented_batches(
-            work.pictures, rows, work.preprocessing, recipe.augmentation, order,
-            (recipe.seed, epoch), work.threads,
-        )  # fmt: skip
-        for positions, pixels in zip(order, pictures, strict=True):
-            inputs = normalized(pixels.to(work.device), work.preprocessing)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-            yield inputs, labels[positions].to(work.device)
-
-    return batches
-
-
-def decoded(work: Work) -> Iterator[Event]:
-    """Decode every image once; `work.pictures` then reads the result."""
-    total, started = len(work.parts), time.monotonic()
-    told_at = 0.0
-    for step in loader.decoded(work.dataset, work.preprocessing, work.threads):
-        if not isinstance(step, int):
-            work.pictures = step
-        elif time.monotonic() - told_at > loop.SECONDS_BETWEEN_REPORTS:
-            told_at = time.monotonic()
-            yield counted(work, "decode", step, total, started)
-
-
-def precision_of(work: Work) -> str:
-    """The number format of training steps: as the recipe says, else the faster one here."""
-    wanted = work.recipe.compute.precision
-    if wanted != "auto":
-        return wanted
-    return pace.measure(
-        work.network, work.recipe.backbone.name, work.preprocessing.size, work.device
-    ).precision
-
-
-def frozen_norms(network: nn.Module, recipe: Recipe, n_images: int) -> list[nn.Module]:
-    """The batch norms whose statistics stay as pretrained; scale and shift learn all the same."""
-    wanted = recipe.technique.freeze_batch_norm
-    few = recipe.compute.batch_size < SMALL_BATCH or n_images < FEW_IMAGES
-    pretrained = recipe.technique.name != "from_scratch"
-    # One image has no statistics of its own.
-    alone = recipe.compute.batch_size == 1
-    if not (alone or (pretrained and few if wanted == "auto" else wanted)):
-        return []
-    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    return head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,16 @@ class Work:
         """Row numbers of one part of the dataset."""
         return np.nonzero(self.parts == part)[0]
 
+    def labels_of(self, part: str) -> np.ndarray:
+        """Class numbers of the images of one part: N int64."""
+        found: np.ndarray = self.labels[self.rows(part)]
+        return found
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.dataset.classes)
+
 
 def prepare(dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], bool]) -> Work:
     """Resolve what the recipe leaves to the machine.
@@ -95,11 +105,16 @@ def counted(work: Work, phase: str, done: int, total: int, started: float) -> Pr
 
 def logits_of(work: Work, network: nn.Module, part: str) -> np.ndarray:
     """fp32 logits, N×C, of one part by the network as it is now, in evaluation mode."""
-    forward = feature_cache.forward_of(network, work.preprocessing, work.device, torch.float32)
     rows = work.rows(part).tolist()
     batches = loader.squares(
         work.pictures, rows, work.preprocessing, feature_cache.BATCH, work.threads
     )
+    return logits_on(work, network, batches)
+
+
+def logits_on(work: Work, network: nn.Module, batches: Iterable[torch.Tensor]) -> np.ndarray:
+    """fp32 logits, N×C, of batches of fitted pictures, uint8 B×3×S×S."""
+    forward = feature_cache.forward_of(network, work.preprocessing, work.device, torch.float32)
     head = copy.deepcopy(networks.classifier_of(network))
     return classified(head, np.concatenate([forward(batch) for batch in batches]))
 

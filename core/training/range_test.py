@@ -1,0 +1,93 @@
+"""The learning-rate range test (Smith 2017): a rising rate shows where learning stops paying.
+
+Data flow: task -> some steps at rates from tiny to absurd -> the loss at each -> one rate; the
+network and the optimizer are then as they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Generator
+from dataclasses import replace
+
+from torch import Tensor
+
+from core.training import loop
+from core.training.events import Event, Note
+from core.training.optim import Schedule, Shape
+
+STEPS = 60
+# Relative to the rate that `auto` would take: wide enough for any backbone and optimizer.
+LOWEST, HIGHEST = 1e-3, 1e3
+# The loss jumps from batch to batch; a running mean over about so many steps shows its course.
+MEMORY = 5
+# A loss so many times the least one (or this floor) says that all higher rates are worse.
+HOPELESS, FLOOR = 4.0, 0.25
+# Losses this near the least one, in proportion and in nats, are as good: of those rates, the
+# highest counts. After a linear probe the loss is flat over all small rates.
+NEARLY, NEARLY_NATS = 1.05, 0.01
+# The rate with the least loss is already on the edge; a tenth of it is the usual choice.
+SAFETY = 10.0
+# Epoch numbers no training reaches, so that the test sees other random versions of the images.
+FIRST_EPOCH = 1_000_000
+
+
+def find(task: loop.Task) -> Generator[Event, None, float]:
+    """Tell of each step as of training; the rate to train with comes back."""
+    before = copy.deepcopy((task.network.state_dict(), task.optimizer.state_dict()))
+    schedule = task.schedule
+    growth = HIGHEST / LOWEST
+    rising = Shape(lambda progress: LOWEST * growth**progress)
+    task.schedule = Schedule(rising, STEPS, 0, schedule.rate)
+    state = loop.State()
+    report = loop.Report(task, state)
+    losses, rates = [], []
+    for inputs, targets in itertools.islice(endless(task), STEPS):
+        loss, ncorrect, n, rate = loop.step(task, state.step, inputs, targets)
+        report.add(loss, ncorrect, n, rate)
+        state.step += 1
+        losses.append(float(loss))
+        rates.append(rate)
+        if report.due():
+            yield told(report)
+        course = smoothed(losses)
+        if not course[-1] < HOPELESS * max(min(course), FLOOR):
+            break
+    yield told(report)
+    task.schedule = schedule
+    task.network.load_state_dict(before[0])
+    task.optimizer.load_state_dict(before[1])
+    found = chosen(losses, rates)
+    yield Note(f"The range test chose a learning rate of {found:.2g}.")
+    return found
+
+
+def told(report: loop.Report) -> Event:
+    """The steps so far, as steps of this phase."""
+    event = report.flush(0)
+    return replace(event, phase="find", total=STEPS)
+
+
+def endless(task: loop.Task) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Batches of one epoch after another."""
+    for epoch in itertools.count(FIRST_EPOCH):
+        yield from task.batches(epoch, 0)
+
+
+def smoothed(losses: list[float]) -> list[float]:
+    """A running mean of losses, one for each."""
+    course, mean = [], losses[0]
+    for loss in losses:
+        mean += (loss - mean) / MEMORY
+        course.append(mean)
+    return course
+
+
+def chosen(losses: list[float], rates: list[float]) -> float:
+    """A tenth of the highest rate whose smoothed loss is about the least."""
+    course = [loss if math.isfinite(loss) else math.inf for loss in smoothed(losses)]
+    enough = NEARLY * min(course) + NEARLY_NATS
+    best = max(rate for rate, loss in zip(rates, course, strict=True) if loss <= enough)
+    return best / SAFETY
