@@ -24,8 +24,8 @@ from core.data.images import decode
 from core.data.policies_drawn import drawn
 from core.policies import Augmentation
 
-# In this order, after the crop.
-AUGMENTATIONS: tuple[Change, ...] = (moved, flipped, drawn, colored, blurred, noised, erased)
+# In this order, after the crop: colors before anything brings in gray that is none of the picture's.
+AUGMENTATIONS: tuple[Change, ...] = (flipped, colored, moved, drawn, blurred, noised, erased)
 # Beyond this the short side would be blown up into a picture of many megapixels.
 LONGEST_TO_SHORTEST = 4
 ASPECT_RANGE = (3 / 4, 4 / 3)
@@ -160,7 +160,7 @@ def strengthened(settings: Augmentation, factor: float) -> Augmentation:
     if settings.does_nothing:
         return settings
     strengths = settings.model_dump(exclude={"policy", "horizontal_flip", "vertical_flip"})
-    # The share that a crop keeps works the other way: twice as strong is half of the half.
+    # The share that a crop keeps falls as it gets stronger: twice as strong is a crop of a crop.
     crop = strengths.pop("random_crop") ** factor
     stronger = {name: value * factor for name, value in strengths.items()} | {"random_crop": crop}
     update = {name: float(np.clip(value, *bounds(name))) for name, value in stronger.items()}
