@@ -24,7 +24,7 @@ from core.data.images import decode
 from core.data.policies_drawn import drawn
 from core.policies import Augmentation
 
-# In this order, after the crop: colors before anything brings in gray that is none of the picture's.
+# In this order, after the crop: colors first, while no gray from outside is in the picture.
 AUGMENTATIONS: tuple[Change, ...] = (flipped, colored, moved, drawn, blurred, noised, erased)
 # Beyond this the short side would be blown up into a picture of many megapixels.
 LONGEST_TO_SHORTEST = 4

@@ -19,6 +19,7 @@ from core.errors import ImageRefused
 from core.schema import Augmentation
 
 PREPROCESSING = Preprocessing(24, "crop", 28, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear")
+CHANGED = Augmentation(rotation=20, noise=0.1)
 
 
 @pytest.fixture
@@ -42,11 +43,21 @@ def decoded(dataset: Dataset, preprocessing: Preprocessing = PREPROCESSING) -> P
 def training_batches(dataset: Dataset, threads: int, epoch: int = 0) -> list[torch.Tensor]:
     rows = np.arange(1, 10)
     order = loader.training_order(len(rows), 4, seed=5, epoch=epoch)
+    steps = [rows[positions] for positions in order]
+    return list(augmented(dataset, steps, epoch=epoch, threads=threads))
+
+
+def augmented(
+    dataset: Dataset,
+    steps: list,
+    augmentation: Augmentation = CHANGED,
+    epoch: int = 0,
+    threads: int = 2,
+    first: int = 0,
+) -> Iterator[torch.Tensor]:
     pictures = loader.from_files(dataset, PREPROCESSING)
-    augmentation = Augmentation(rotation=20, noise=0.1)
-    seed = (5, epoch)
-    return list(
-        loader.augmented_batches(pictures, rows, PREPROCESSING, augmentation, order, seed, threads)
+    return loader.augmented_batches(
+        pictures, PREPROCESSING, lambda row: augmentation, steps, (5, epoch), threads, first
     )
 
 
@@ -68,13 +79,35 @@ def test_each_epoch_has_versions_of_its_own(insects: Dataset):
 
 
 def test_a_training_batch_holds_the_pictures_that_the_order_names(insects: Dataset):
-    off = Augmentation(policy="none")
-    rows = np.array([3, 5, 7])
-    order = [np.array([2, 0]), np.array([1])]
+    batches = augmented(insects, [[7, 3], [5]], Augmentation(policy="none"))
     pictures = loader.from_files(insects, PREPROCESSING)
-    batches = loader.augmented_batches(pictures, rows, PREPROCESSING, off, order, (0, 0), 2)
     expected = [fitted(pictures(row), PREPROCESSING) for row in (7, 3, 5)]
     assert torch.equal(torch.cat(list(batches)), torch.stack(expected))
+
+
+def test_an_image_that_comes_twice_in_an_epoch_comes_in_two_versions(insects: Dataset):
+    versions = torch.cat(list(augmented(insects, [[3, 3], [4, 3]])))
+    assert len({version.numpy().tobytes() for version in versions}) == 4
+
+
+def test_an_epoch_that_goes_on_in_its_middle_shows_what_it_would_have_shown(insects: Dataset):
+    steps = [[3, 3], [4, 3], [3, 5]]
+    whole = list(augmented(insects, steps))
+    for first in (0, 1, 2, 3):
+        rest = list(augmented(insects, steps, first=first))
+        assert len(rest) == 3 - first
+        assert all(torch.equal(a, b) for a, b in zip(whole[first:], rest, strict=True))
+
+
+def test_each_image_can_be_changed_in_a_way_of_its_own(insects: Dataset):
+    pictures = loader.from_files(insects, PREPROCESSING)
+    ways = {3: Augmentation(policy="none"), 4: Augmentation(policy="none", grayscale=1)}
+    batches = loader.augmented_batches(
+        pictures, PREPROCESSING, ways.__getitem__, [[3, 4]], (5, 0), threads=2
+    )
+    as_it_is, gray = torch.cat(list(batches))
+    assert torch.equal(as_it_is, fitted(pictures(3), PREPROCESSING))
+    assert torch.equal(gray[0], gray[1])
 
 
 @pytest.mark.parametrize("batch", [1, 3, 10, 99])
