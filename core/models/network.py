@@ -34,6 +34,8 @@ def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
         weights.check(name, recipe.backbone.weights)
     size = recipe.image.size
     options: dict[str, Any] = {"drop_rate": recipe.regularization.dropout}
+    if recipe.regularization.drop_path:
+        options["drop_path_rate"] = recipe.regularization.drop_path
     try:
         config = timm.get_pretrained_cfg(name)
         if size != "auto" and config is not None and config.fixed_input_size:
@@ -44,6 +46,11 @@ def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
             sized: Any = {**config_of(network), "input_size": (3, size, size)}
             network.pretrained_cfg = sized
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        if "drop_path_rate" in str(error):
+            raise RecipeRefused(
+                f"{recipe.backbone.name} has no blocks that could be skipped.",
+                "Set regularization.drop_path to 0.",
+            ) from error
         raise RecipeRefused(
             f"timm cannot make the backbone {recipe.backbone.name} ({error}).",
             weights.advice(name),
