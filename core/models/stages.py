@@ -6,18 +6,23 @@ neighbors are joined, so that "the last two stages" means much the same in every
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from core.models import network as networks
 from core.schema import Recipe, Technique
 
 # More groups than this are joined: by the size of their maps, or else into so many equal parts.
 MOST_STAGES, EQUAL_PARTS = 8, 4
+# Largest difference, relative to the largest feature, at which two halves count as the whole.
+SPLIT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def groups_of(network: nn.Module) -> list[list[str]]:
 def classifier_name(network: nn.Module) -> str:
     """The dotted name of the network's last layer."""
     head = networks.classifier_of(network)
-    return next(name for name, module in network.named_modules() if module is head)
+    return next(str(name) for name, module in network.named_modules() if module is head)
 
 
 def within(name: str, module: str) -> bool:
@@ -155,19 +160,150 @@ def learning(recipe: Recipe, epoch: int, n_stages: int) -> int:
     return min(n_stages, LEARNING[technique.name](technique, epoch, n_stages))
 
 
-def freeze(network: nn.Module, n_last: int) -> list[nn.Module]:
-    """Let the last stages learn, and the classifier; the frozen modules.
-
-    The caller keeps those in evaluation mode, or their batch norms would still move.
-    """
-    every = stages(network)
-    first = max(0, len(every) - n_last)
-    still = {name for stage in every[:first] for name in stage.parameters}
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name not in still)
-    return parts_of(network, every[:first])
-
-
 def parts_of(network: nn.Module, some: Iterable[Stage]) -> list[nn.Module]:
     """The outermost modules of some stages."""
     return [network.get_submodule(name) for stage in some for name in stage.modules]
+
+
+def outputs(network: nn.Module, size: int) -> list[tuple[Stage, tuple[int, ...], int]]:
+    """Each stage with the shape of what it puts out for one picture, and its parameters' number.
+
+    Seen in one forward pass of zeros S×S, on the network's own device: on the meta device nothing
+    is computed. A shape is height, width and channels; tokens that lie on no grid are counted.
+    """
+    every, shapes = stages(network), dict[str, tuple[int, ...]]()
+
+    def note(stage: Stage) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim > 2:
+                shapes[stage.name] = shape_of(network, output)
+
+        return hook
+
+    hooks = [
+        part.register_forward_hook(note(stage))
+        for stage in every
+        for part in parts_of(network, [stage])
+    ]
+    device = next(network.parameters()).device
+    try:
+        with torch.no_grad():
+            network.forward_features(torch.zeros(1, 3, size, size, device=device))  # type: ignore[operator]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    sizes = {name: parameter.numel() for name, parameter in network.named_parameters()}
+    return [
+        (stage, shapes.get(stage.name, ()), sum(sizes[name] for name in stage.parameters))
+        for stage in every
+    ]
+
+
+def shape_of(network: nn.Module, output: Tensor) -> tuple[int, ...]:
+    """Height, width and channels of one picture's maps, or how many tokens with how many values."""
+    if output.ndim == 4:
+        channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        return tuple(output.shape[1:] if channels_last else (*output.shape[2:], output.shape[1]))
+    tokens, channels = output.shape[1:]
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", (0, 0))
+    on_grid = tokens - getattr(network, "num_prefix_tokens", 0) == grid[0] * grid[1]
+    return (*grid, channels) if on_grid else (tokens, channels)
+
+
+class Reached(Exception):
+    """A picture has come to the first stage that learns; carries what that stage is given."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+class Stop(nn.Module):
+    """Stands where a trunk ends: the forward pass goes no further."""
+
+    def forward(self, value: Any, *others: Any, **options: Any) -> None:
+        """Hand over the first argument.
+
+        Raises: Reached, always.
+        """
+        raise Reached(value)
+
+
+class Trunk(nn.Module):
+    """A network's first stages, from pictures N×3×S×S to what the next stage is given."""
+
+    def __init__(self, network: nn.Module, rest: Iterable[Stage]) -> None:
+        """network: is changed; `rest`: its stages that are not in the trunk."""
+        super().__init__()
+        for stage in rest:
+            for name in stage.modules:
+                network.set_submodule(name, Stop())
+        self.network = network
+        self.pretrained_cfg: Any = networks.config_of(network)
+
+    def forward(self, pictures: Tensor) -> Any:
+        """What the first stage beyond is given: a tensor N×… in every network that can be cut."""
+        try:
+            return self.network(pictures)
+        except Reached as reached:
+            return reached.value
+
+
+def split_at(network: nn.Module, n_last: int) -> tuple[nn.Module, nn.Module] | None:
+    """The frozen first stages, and the last ones with the classifier, as networks of their own.
+
+    network: in evaluation mode; both halves are too. `rest(trunk(pictures))` is
+    `network(pictures)`, and what is left in `rest` has the names that it has in the network.
+    None where that does not hold, which is looked at and not guessed.
+    """
+    every = stages(network)
+    first = len(every) - n_last
+    if not 0 < first < len(every):
+        return None
+    trunk = Trunk(copy.deepcopy(network), every[first:])
+    rest = without(copy.deepcopy(network), every[:first])
+    return (trunk, rest) if is_whole(network, trunk, rest) else None
+
+
+def without(network: nn.Module, frozen: Iterable[Stage]) -> nn.Module:
+    """The network with these stages passed by: it takes what they would have put out."""
+    rope = getattr(network, "rope", None)
+    for stage in frozen:
+        for name in stage.modules:
+            network.set_submodule(name, nn.Identity())
+    left = dict(network.named_parameters())
+    for name in (name for stage in frozen for name in stage.parameters if name in left):
+        left[name].requires_grad_(False)
+    if hasattr(network, "_pos_embed"):
+        tuples = hasattr(network, "rope")
+        network._pos_embed = MethodType(tokens_and_rope if tuples else tokens_alone, network)
+    if rope is not None:
+        network.rope = rope
+    return network
+
+
+def tokens_alone(network: nn.Module, tokens: Tensor) -> Tensor:
+    """In place of timm's `_pos_embed`: positions were added to these tokens in the trunk."""
+    return tokens
+
+
+def tokens_and_rope(network: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The same for networks whose every block is told the positions again (EVA-02, DINOv3)."""
+    rope: Any = network.rope
+    return tokens, None if rope is None else rope.get_embed()
+
+
+def is_whole(network: nn.Module, trunk: nn.Module, rest: nn.Module) -> bool:
+    """Whether two halves give a random picture the features that the whole network gives it."""
+    size = networks.config_of(network)["input_size"][-1]
+    device = next(network.parameters()).device
+    random = torch.Generator().manual_seed(0)
+    pictures = torch.randn(2, 3, size, size, generator=random).to(device)
+    with torch.inference_mode():
+        expected = networks.pooled(network, pictures)
+        try:
+            actual = networks.pooled(rest, trunk(pictures))
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+            return False  # What runs through is no single tensor, or a stage is used out of turn.
+    difference = (actual - expected).abs().max() if actual.shape == expected.shape else torch.inf
+    return float(difference) <= SPLIT_TOLERANCE * float(expected.abs().max())
