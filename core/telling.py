@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ from core.errors import HeadstartError
 from core.runs.run import Run
 from core.storage import Json
 from core.training.events import PHASES, Ended, EpochEnded, Event, Note, Progress, Started
+from core.training.remedies import shown
 
 
 def say(content: Json, as_json: bool, text: str) -> None:
@@ -60,7 +62,7 @@ class Teller:
                     f"validation loss {event.val['loss']:.4f} accuracy {event.val['accuracy']:.4f}"
                 )
             case Note():
-                return event.text
+                return event.text + hint(event.change)
             case Progress() if time.monotonic() - self.told_at > 3:
                 self.told_at = time.monotonic()
                 return (
@@ -68,6 +70,16 @@ class Teller:
                     f"{event.images_per_second:.0f} images/s"
                 )
         return ""
+
+
+def hint(change: Json) -> str:
+    """How to make a change in the next run; "" for none."""
+    if not change:
+        return ""
+    settings = " ".join(
+        f"--set {name}={shlex.quote(shown(value))}" for name, value in change.items()
+    )
+    return f" Next time: {settings}"
 
 
 def accuracy_text(figures: Json) -> str:

@@ -11,10 +11,13 @@ from core.evaluation import charts
 from core.runs import run as runs
 from core.runs.run import Run, Status
 from core.training.events import Event, Note, epochs_of, steps_of
+from core.training.remedies import in_words
 from pages import widgets
 
 SECONDS_BETWEEN_LOOKS = 1.0
 STOP_HELP = "The best epoch so far is scored and kept."
+AGAIN = "Train again with this change"
+DOCTOR_HELP = "What the curves say, by rules of thumb. A change starts another run; this one stays."
 RESUME_HELP = "Goes on from the last checkpoint."
 
 
@@ -30,8 +33,9 @@ def watch(run: Run) -> None:
         st.rerun()  # The run is over: draw once more, without the timer.
     else:
         over(run, events)
-    for note in (e for e in events if isinstance(e, Note)):
-        (st.warning if note.level == "warning" else st.info)(widgets.plain(note.text))
+    for note in (e for e in events if isinstance(e, Note) and not e.kind):
+        tell(note)
+    doctor(run, events)
     curves(run, events)
     with st.expander("Log", icon=":material/article:"):
         st.code(runs.log_of(run) or "Nothing was logged.", language=None, height=300)
@@ -106,9 +110,46 @@ def over(run: Run, events: list[Event]) -> None:
     )
 
 
+def tell(note: Note) -> None:
+    """The words of a note."""
+    (st.warning if note.level == "warning" else st.info)(widgets.plain(note.text))
+
+
+def doctor(run: Run, events: list[Event]) -> None:
+    """What the curves mean, each time with a change for the next run that one click makes."""
+    # A resumed run may say the same again; the last word of a kind is the one that counts.
+    notes = {event.kind: event for event in events if isinstance(event, Note) and event.kind}
+    if not notes:
+        return
+    st.subheader("Doctor", help=DOCTOR_HELP)
+    for note in notes.values():
+        tell(note)
+        if note.change:
+            change_button(run, note)
+
+
+def change_button(run: Run, note: Note) -> None:
+    """One click to train again as a note proposes, and what that changes."""
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    right.caption(" · ".join(map(widgets.plain, in_words(run.recipe, note.change))))
+    if left.button(AGAIN, icon=":material/replay:", key=f"again {note.kind}"):
+        started = widgets.refused(lambda: runs.again(run, note.change))
+        if started:
+            # The picker above is drawn already; it can be set only before it is drawn again.
+            st.session_state["started"] = widgets.run_label(started)
+            st.rerun()
+
+
 def curves(run: Run, events: list[Event]) -> None:
     """Loss, accuracy and learning rate, by epoch and by step."""
-    epochs, steps = epochs_of(events), steps_of(events)
+    epochs, every_step = epochs_of(events), steps_of(events)
+    found = [s for s in every_step if s.phase == "find"]
+    if found:
+        st.plotly_chart(
+            charts.range_test(found, found_rate(events)), key="range test",
+            alt="Range test: loss by learning rate",
+        )  # fmt: skip
+    steps = [s for s in every_step if s.phase in ("head", "tune")]
     if not epochs:
         return
     view = st.segmented_control(
@@ -134,6 +175,12 @@ def curves(run: Run, events: list[Event]) -> None:
         st.plotly_chart(charts.by_step(steps, "rate"), key="step rate", alt="Learning rate by step")
 
 
+def found_rate(events: list[Event]) -> float | None:
+    """The learning rate that the range test chose, once it has."""
+    notes = [e for e in events if isinstance(e, Note) and e.kind == "rate_found"]
+    return notes[-1].change.get("optimizer.learning_rate") if notes else None
+
+
 def details(run: Run) -> None:
     """The recipe, for those who want it."""
     with st.expander("Recipe of this run", icon=":material/tune:"):
@@ -156,6 +203,8 @@ st.caption(
     "Trainings go on when you close this page. One runs on each device; the others wait in order."
 )
 found = runs.all_runs()
+if "started" in st.session_state:
+    st.session_state["run"] = st.session_state.pop("started")
 current = widgets.pick_run(
     found, "No training has been started yet. Choose a recipe and press Start."
 )

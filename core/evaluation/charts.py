@@ -20,6 +20,8 @@ MOST_IN_LEGEND = 12
 # Classes up to which a table's cells are colored: Streamlit takes 262,144 of them.
 MOST_STYLED = 500
 ROW_HEIGHT, LEAST_HEIGHT = 22, 240
+# The range test is drawn up to this many times its first loss.
+RANGE_TEST_CUT = 3
 MARGIN = {"l": 8, "r": 8, "t": 36, "b": 8}
 
 
@@ -109,6 +111,22 @@ def by_step(steps: Sequence[Step], what: str) -> go.Figure:
         chart.add_scatter(x=x, y=y, mode="lines", name=what)
     chart.update_xaxes(title="step", rangemode="tozero")
     chart.update_yaxes(tickformat={"rate": ".2~g", "accuracy": ".0%"}.get(what))
+    return chart
+
+
+def range_test(steps: Sequence[Step], chosen: float | None) -> go.Figure:
+    """Training loss against the learning rate, which grew from step to step; the chosen one."""
+    chart = figure("Range test: loss by learning rate", 280)
+    finite = [s for s in steps if s.loss is not None and s.rate]
+    chart.add_scatter(x=[s.rate for s in finite], y=[s.loss for s in finite], mode="lines+markers",
+                      marker={"size": 4}, name="loss")  # fmt: skip
+    if finite:
+        # Far above its start the loss says no more than that: its end would hide its course.
+        most = RANGE_TEST_CUT * finite[0].loss
+        chart.update_yaxes(range=[0, max(most, 1e-3)])
+    if chosen:
+        chart.add_vline(x=chosen, line_dash="dot", annotation_text=f"chosen: {chosen:.2g}")
+    chart.update_xaxes(type="log", title="learning rate", tickformat=".0e")
     return chart
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from core import recipe as recipes
+from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import HeadstartError, NotFound, NotNow
 from core.models import weights
@@ -139,6 +140,15 @@ def start(dataset: Dataset, recipe: Recipe, preset: str = "") -> Run:
     run = create(dataset, recipe, preset)
     enqueue(run)
     return run
+
+
+def again(run: Run, change: Json) -> Run:
+    """Start a run on the same data with a change of the recipe, values by dotted name.
+
+    Raises: RecipeRefused for a change that cannot be, and what `create` raises.
+    """
+    recipe = recipes.changed(run.recipe, recipes.by_section(change))
+    return start(datasets.load(run.dataset), recipe)
 
 
 def load(run_id: str) -> Run:

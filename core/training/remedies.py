@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from core import recipe as recipes
 from core.errors import RecipeRefused
 from core.models.catalog import backbone
@@ -40,6 +42,23 @@ def matters(recipe: Recipe, change: Json) -> bool:
         return False
     values = {name: recipes.value_of(other, name) for name, _ in recipes.fields()}
     return any(recipes.applies(name, values) for name in recipes.differences(recipe, other))
+
+
+def in_words(recipe: Recipe, change: Json) -> list[str]:
+    """Each field of a change with its value in a recipe and its new one."""
+    return [
+        f"{name}: {shown(recipes.value_of(recipe, name))} → {shown(value)}"
+        for name, value in change.items()
+    ]
+
+
+def shown(value: Any) -> str:
+    """A value as people and `--set` write it: small numbers in full, lists in brackets."""
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="-")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def rate(history: History, share: float) -> Json:

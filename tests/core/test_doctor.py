@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import time
 from collections.abc import Iterable
 
@@ -10,6 +11,7 @@ import pytest
 
 from core import recipe as recipes
 from core.schema import Recipe
+from core.telling import Teller
 from core.training import doctor, remedies, rules
 from core.training.events import (
     Ended,
@@ -437,6 +439,8 @@ def test_every_change_of_every_recipe_gives_another_recipe_that_can_be_used():
             if note.change:
                 other = recipes.changed(recipe, recipes.by_section(note.change))
                 assert other != recipe, note
+                typed = [f"{name}={remedies.shown(value)}" for name, value in note.change.items()]
+                assert recipes.with_settings(recipe, typed) == other
     assert told >= set(SHOWN)
 
 
@@ -459,6 +463,22 @@ def test_a_change_that_would_change_nothing_here_is_passed_over():
         "schedule.epochs": 41
     }
     assert remedies.first_valid(QUICK, [{"balance.method": "augment_minority"}]) == {}
+
+
+def test_a_change_is_told_in_words_and_as_the_shell_takes_it():
+    change = {"optimizer.learning_rate": 2e-5, "data.split": [0.5, 0.35, 0.15], "finish.soup": True}
+    assert remedies.in_words(BALANCED, change) == [
+        "optimizer.learning_rate: 0.0002 → 0.00002",
+        "data.split: [0.7, 0.15, 0.15] → [0.5, 0.35, 0.15]",
+        "finish.soup: false → true",
+    ]
+    line = Teller(quiet=False).text_of(Note("Too fast.", "warning", "rate_too_high", change))
+    assert line.startswith("Too fast. Next time: --set optimizer.learning_rate=0.00002 --set")
+    typed = [word for word in shlex.split(line.partition(": ")[2]) if word != "--set"]
+    assert recipes.with_settings(BALANCED, typed) == recipes.changed(
+        BALANCED, recipes.by_section(change)
+    )
+    assert Teller(quiet=False).text_of(Note("Resumed.")) == "Resumed."
 
 
 def test_augmented_images_that_leave_their_class_are_told_beyond_chance():

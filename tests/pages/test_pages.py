@@ -16,6 +16,7 @@ from core.data.dataset import Dataset
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.worker import work
+from core.training.events import EpochEnded, Note, Progress
 
 FRAME = str(Path(__file__).parents[2] / "pages" / "frame.py")
 PAGES = ("home", "data", "recipe", "train", "evaluate", "predict")
@@ -138,6 +139,68 @@ def test_train_shows_why_a_run_failed(dataset):
     (dataset.folder / "gone").rename(dataset.folder / "dataset.json")
     app = opened("train")
     assert "no dataset" in app.error[0].value
+
+
+def plots(app: AppTest) -> str:
+    return " ".join(str(element.proto.spec) for element in app.get("plotly_chart"))
+
+
+TOO_FAST = Note(
+    "The loss leaped.", "warning", "rate_too_high", {"optimizer.learning_rate": 0.00005}
+)
+
+
+def test_the_doctor_speaks_once_and_one_click_trains_again_with_the_change(finished):
+    runs.append(finished, Note("The loss leaped, but less.", "warning", "rate_too_high"))
+    runs.append(finished, TOO_FAST)
+    app = opened("train", run=f"{finished.name} · {finished.id}")
+    assert "Doctor" in [heading.value for heading in app.subheader]
+    assert [str(w.value) for w in app.warning].count("The loss leaped\\.") == 1
+    assert "but less" not in texts(app)
+    assert "auto → 0\\.00005" in texts(app)
+    app.button(key="again rate_too_high").click().run()
+    assert not app.exception, app.exception
+    started = runs.all_runs()[0]
+    assert started.id != finished.id
+    assert started.recipe == recipes.with_settings(
+        finished.recipe, ["optimizer.learning_rate=0.00005"]
+    )
+    assert app.selectbox(key="run").value.endswith(started.id)
+    if runs.state_of(started) in runs.LIVE:
+        runs.ask_to_stop(started)
+
+
+def test_a_change_that_cannot_be_had_is_refused_on_the_page(finished):
+    change = {"backbone.name": "resnet50"}
+    runs.append(finished, Note("Take a larger one.", "info", "underfitting", change))
+    app = opened("train", run=f"{finished.name} · {finished.id}")
+    app.button(key="again underfitting").click().run()
+    assert not app.exception, app.exception
+    assert "hub does not answer" in app.error[0].value
+    assert len(runs.all_runs()) == 1
+
+
+def test_a_range_test_has_a_chart_of_its_own_and_leaves_the_others_alone(finished):
+    runs.append(finished, Progress("find", 2, 2, 9.0, 9.0, 0, [1, 2, 3], [0.7, 0.5, None],
+                                   [0.5, 0.6, 0.5], [0.0012345, 0.1, 1.0]))  # fmt: skip
+    runs.append(finished, Note("Found.", kind="rate_found", change={
+        "optimizer.learning_rate": 0.0123}))  # fmt: skip
+    app = opened("train", run=f"{finished.name} · {finished.id}")
+    assert "chosen: 0.012" in plots(app)
+    assert plots(app).count("0.0012345") == 1
+    app.segmented_control(key="curves").set_value("by step").run()
+    assert not app.exception, app.exception
+    assert plots(app).count("0.0012345") == 1
+
+
+def test_a_log_of_a_training_with_losses_that_are_no_numbers_is_drawn(finished):
+    steps = ([900, 901], [0.5, None], [0.5, 0.5], [0.1, 0.1])
+    runs.append(finished, Progress("head", 9, 9, 9.0, 9.0, 6, *steps))
+    figures = {"loss": None, "accuracy": 0.5, "macro_f1": 0.5}
+    runs.append(finished, EpochEnded("head", 6, 9, 90, figures, {"loss": None}, 0.1, 1.0, False))
+    app = opened("train", run=f"{finished.name} · {finished.id}")
+    app.segmented_control(key="curves").set_value("by step").run()
+    assert not app.exception, app.exception
 
 
 def test_evaluate_shows_figures_with_interval_and_n(finished):
