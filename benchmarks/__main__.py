@@ -10,13 +10,16 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks import photos
+from benchmarks.rivals import RIVALS
+from core.recipe import PRESETS
 
 # Each is a module with `measured(data, repeat) -> Line`; imported late, as `quick` times imports.
 MEASURES = {
@@ -25,26 +28,54 @@ MEASURES = {
     "step": "benchmarks.step",
     "predict": "benchmarks.predict",
 }
+Names = Annotated[str, typer.Option(help="Separated by commas.")]
 
 
 def main(
     data: Annotated[Path | None, typer.Option(help="A zip of labelled photos.")] = None,
-    only: Annotated[str, typer.Option(help=f"One of {', '.join(MEASURES)}.")] = "",
+    only: Annotated[str, typer.Option(help=f"One of {', '.join(MEASURES)}, accuracy.")] = "",
     repeat: Annotated[int, typer.Option(min=1, help="Pairs of timings; medians count.")] = 3,
+    sets: Names = "hymenoptera,sign-digits,textile",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each on each set.")] = 2,
+    rivals: Names = "tutorial,fastai",
+    presets: Names = "quick,balanced",
+    epochs: Annotated[int, typer.Option(min=1, help="Of the tutorial; it has 25 itself.")] = 5,
+    fastai_python: Annotated[str, typer.Option(help="An interpreter that has fastai.")] = "",
+    keep: Annotated[Path | None, typer.Option(help="A file to go on from and add to.")] = None,
 ) -> None:
-    """Print one line of JSON for each measure."""
+    """Print one line of JSON for each measure; the options after --repeat are of accuracy."""
+    if only == "accuracy":
+        from benchmarks import accuracy
+
+        lists = listed(sets), listed(rivals, RIVALS), listed(presets, PRESETS)
+        for line in accuracy.report(accuracy.Plan(*lists, seeds, epochs, fastai_python, keep)):
+            say(line)
+        return
     if only and only not in MEASURES:
-        raise typer.BadParameter(f"{only} is none of {', '.join(MEASURES)}.")
+        raise typer.BadParameter(f"{only} is none of {', '.join(MEASURES)}, accuracy.")
     with tempfile.TemporaryDirectory(prefix="headstart-benchmarks-") as folder:
         found = data or photos.default(Path(folder))
         if only:
-            line = import_module(MEASURES[only]).measured(found.resolve(), repeat)
-            print(json.dumps(line.to_json(), allow_nan=False), flush=True)
+            say(import_module(MEASURES[only]).measured(found.resolve(), repeat).to_json())
             return
         for name in MEASURES:
             # A process each: none finds memory, threads or imports that another one left.
             arguments = ["--only", name, "--data", str(found), "--repeat", str(repeat)]
             subprocess.run([sys.executable, "-m", "benchmarks", *arguments], check=True)
+
+
+def listed(names: str, known: Collection[str] = ()) -> tuple[str, ...]:
+    """The names between commas, each one of those known if any are."""
+    found = tuple(filter(None, names.split(",")))
+    for name in found:
+        if known and name not in known:
+            raise typer.BadParameter(f"{name} is none of {', '.join(known)}.")
+    return found
+
+
+def say(line: dict[str, Any]) -> None:
+    """Print one line of JSON at once."""
+    print(json.dumps(line, allow_nan=False), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,15 @@ SHORT_SIDE = 256
 
 def default(folder: Path) -> Path:
     """The photos of ants and bees if they are on this machine; else digits, packed in `folder`."""
-    places = [ROOT.parent / "shared" / "data" / ZIP]
+    return on_this_machine(ZIP) or digits_zip(folder)
+
+
+def on_this_machine(name: str) -> Path | None:
+    """A zip of real photos, where one lies beside the repository or where the tests look."""
+    places = [ROOT.parent / "shared" / "data" / name]
     if "HEADSTART_TEST_DATA" in os.environ:
-        places.insert(0, Path(os.environ["HEADSTART_TEST_DATA"]) / "data" / ZIP)
-    return next((place for place in places if place.is_file()), None) or digits_zip(folder)
+        places.insert(0, Path(os.environ["HEADSTART_TEST_DATA"]) / "data" / name)
+    return next((place for place in places if place.is_file()), None)
 
 
 def digits_zip(folder: Path) -> Path:
