@@ -131,7 +131,7 @@ def shape_of(settings: ScheduleSettings) -> Shape:
         "constant": Shape(lambda progress: 1.0),
         # Only validation knows when a plateau is reached: `Schedule.at` is told how often.
         "plateau": Shape(lambda progress: 1.0),
-        "step": Shape(lambda progress: factor ** int(min(progress, 1 - 1e-9) * (drops + 1))),
+        "step": Shape(lambda progress: factor ** fallen(progress, drops)),
         "exponential": Shape(lambda progress: factor**progress),
         "cosine": Shape(half_wave),
         "one_cycle": Shape(
@@ -141,6 +141,12 @@ def shape_of(settings: ScheduleSettings) -> Shape:
         ),
     }
     return shapes[settings.name]
+
+
+def fallen(progress: float, drops: int) -> int:
+    """How many of its falls lie behind a rate that falls at equal distances."""
+    # 22 * (15 / 22) is a little less than 15.
+    return min(drops, int(progress * (drops + 1) + 1e-9))
 
 
 def half_wave(progress: float) -> float:
@@ -227,9 +233,12 @@ MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def accelerator(device: torch.device, precision: str) -> Any:
-    """An Accelerator for one device and precision; one for each process."""
+    """An Accelerator for one device and precision."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    # accelerate keeps the first choice of a process for good, unless it is told to forget it.
+    AcceleratorState._reset_state(reset_partial_state=True)
     # accelerate chooses the device itself unless this names it.
     os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     return Accelerator(mixed_precision=MIXED[precision], cpu=device.type == "cpu")
