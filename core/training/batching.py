@@ -20,7 +20,10 @@ PROBED = 2
 
 
 def size(work: Work, network: nn.Module) -> int:
-    """The batch size of a recipe; `auto` is the largest power of 2 that fits and makes sense."""
+    """The batch size of a recipe; `auto` is the largest power of 2 that fits and makes sense.
+
+    network: all of it; where stages are frozen, training keeps less than is reckoned with.
+    """
     wanted = work.recipe.compute.batch_size
     if wanted != "auto":
         return wanted
@@ -43,7 +46,8 @@ def bytes_per_image(network: nn.Module, side: int, device: torch.device) -> floa
 
     Measured: torch tells of every tensor that it saves for the way back. Weights are not counted.
     """
-    own = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    network.to(device)
+    own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -53,9 +57,9 @@ def bytes_per_image(network: nn.Module, side: int, device: torch.device) -> floa
         return tensor
 
     was_training = network.training
-    copy = network.to(device).eval()
+    network.eval()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        copy(torch.zeros(PROBED, 3, side, side, device=device))
+        network(torch.zeros(PROBED, 3, side, side, device=device))
     network.train(was_training)
     return sum(kept.values()) / PROBED
 

@@ -59,7 +59,7 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
         yield from augmentation_checked(work)
     source = yield from source_of(work)
     before = copied(source.network)
-    batch = saved["batch"] if saved else batching.size(work, source.network)
+    batch = saved["batch"] if saved else batching.size(work, work.network)
     while True:
         try:
             yield from trained(work, source, saved, batch)
@@ -67,10 +67,12 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
         except torch.OutOfMemoryError:
             if work.recipe.compute.batch_size != "auto" or batch == 1:
                 raise
-            batch, saved = batch // 2, None
-            batching.forget(work.device)
-            source.network.load_state_dict(before)
-            yield Note(f"The memory was not enough; training starts again with batches of {batch}.")
+        # Only here, where the error is over, has it let go of what the step was holding.
+        batch, saved = batch // 2, None
+        batching.forget(work.device)
+        source.network.load_state_dict(before)
+        source.network.requires_grad_(True)
+        yield Note(f"The memory was not enough; training starts again with batches of {batch}.")
     work.network.load_state_dict(source.network.state_dict(), strict=False)
 
 
@@ -112,15 +114,15 @@ def trained(work: Work, source: Source, saved: Saved, batch: int) -> Iterator[Ev
     hands = optim.accelerator(work.device, precision)
     rate = saved["rate"] if saved else rate_of(recipe, batch)
     every = stages.stages(work.network)
-    network, optimizer = hands.prepare(
-        source.network, optim.build(recipe, rate, parts_of(recipe, source.network, every))
-    )
-    norms = frozen_norms(source.network, recipe, batch, len(rows))
+    network = source.network.to(work.device)
+    # The network is not prepared: its steps have their autocast, and validation is to have none.
+    optimizer = hands.prepare(optim.build(recipe, rate, parts_of(recipe, network, every)))
+    norms = frozen_norms(network, recipe, batch, len(rows))
     frozen: list[nn.Module] = []
 
     def thaw(epoch: int) -> None:
         n_last = stages.learning(recipe, epoch, len(every))
-        frozen[:] = thawed(hands.unwrap_model(network), every, n_last)
+        frozen[:] = thawed(network, every, n_last)
 
     def mode() -> None:
         network.train()
@@ -149,7 +151,6 @@ def trained(work: Work, source: Source, saved: Saved, batch: int) -> Iterator[Ev
         rate = yield from range_test.find(task)
         task.schedule = optim.schedule_of(recipe, rate, steps * epochs)
     yield from run(work, task, loop.from_checkpoint(task, saved) if saved else loop.State())
-    source.network = hands.unwrap_model(network, keep_fp32_wrapper=False)
 
 
 def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
