@@ -1,7 +1,7 @@
 """The learning-rate range test (Smith 2017): a rising rate shows where learning stops paying.
 
 Data flow: task -> some steps at rates from tiny to absurd -> the loss at each -> one rate; the
-network and the optimizer are then as they were.
+network, its average and the optimizer are then as they were.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ FIRST_EPOCH = 1_000_000
 
 def find(task: loop.Task) -> Generator[Event, None, float]:
     """Tell of each step as of training; the rate to train with comes back."""
-    before = copy.deepcopy((task.network.state_dict(), task.optimizer.state_dict()))
+    average = task.average.module if task.average else task.network
+    touched = (task.network, average, task.optimizer)
+    before = [copy.deepcopy(one.state_dict()) for one in touched]
     schedule = task.schedule
     growth = HIGHEST / LOWEST
     rising = Shape(lambda progress: LOWEST * growth**progress)
@@ -57,8 +59,8 @@ def find(task: loop.Task) -> Generator[Event, None, float]:
             break
     yield told(report)
     task.schedule = schedule
-    task.network.load_state_dict(before[0])
-    task.optimizer.load_state_dict(before[1])
+    for one, former in zip(touched, before, strict=True):
+        one.load_state_dict(former)
     found = chosen(losses, rates)
     yield Note(f"The range test chose a learning rate of {found:.2g}.")
     return found
