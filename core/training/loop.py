@@ -135,18 +135,19 @@ def train(task: Task, state: State) -> Iterator[Event]:
             yield Note(f"Stopped early: no better epoch in the last {patience}.")
             return
         task.thaw(epoch)
-        started = time.monotonic()
+        # What validation took is no part of the pace of training.
+        started = report.since = time.monotonic()
         batches = task.batches(epoch, state.step - (epoch - 1) * task.steps_per_epoch)
         for inputs, targets in report.timed(batches):
             report.add(*step(task, state.step, inputs, targets, state.plateaus))
             state.step += 1
-            if report.due() or state.step == epoch * task.steps_per_epoch:
+            saving = time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS
+            if saving or report.due() or state.step == epoch * task.steps_per_epoch:
                 yield report.flush(epoch)
                 if not math.isfinite(state.loss_sum):
                     yield lost(task, state, epoch)
                     return
-            if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
-                report.settle()
+            if saving:
                 yield from kept(task, state)
                 saved_at = time.monotonic()
         figures = {"loss": state.loss_sum / state.nseen, "accuracy": state.ncorrect / state.nseen}
@@ -172,7 +173,9 @@ def step(
     task.optimizer.zero_grad(set_to_none=True)
     pieces = max(1, min(settings.compute.accumulate, len(inputs) // 2))
     losses, ncorrect = [], []
-    for piece, wanted in zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True):
+    # Pieces of nearly one size: batch norm cannot take an image alone.
+    cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
+    for piece, wanted in cut:
         with task.hands.autocast():
             logits = task.network(piece)
         loss = task.criterion(logits.float(), wanted) * (len(piece) / len(inputs))
@@ -233,7 +236,12 @@ def judged(logits: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], np
 
 
 def value_of(recipe: Recipe, figures: dict[str, float]) -> float:
-    """The figure that decides which epoch is the best; higher is better."""
+    """The figure that decides which epoch is the best; higher is better.
+
+    Logits that are no numbers name a class all the same, and may name the right one by chance.
+    """
+    if not math.isfinite(figures["loss"]):
+        return -math.inf
     metric = recipe.stopping.metric
     return SIGNS[metric] * figures[metric.removeprefix("val_")]
 
