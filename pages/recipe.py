@@ -106,10 +106,9 @@ def chosen_recipe(base: Recipe, scope: str, dataset: Dataset) -> Recipe | None:
     st.subheader("Augmentation")
     left, right = st.columns([2, 3])
     with left:
-        for name in (n for n in widgets.FIELDS if n.startswith("augmentation.")):
-            values[name] = widgets.field(name, base, scope)
-    with st.expander("Everything else", icon=":material/settings:"):
-        everything_else(base, scope, values)
+        augmentation(base, scope, values)
+    st.subheader("Everything else")
+    everything_else(base, scope, values)
     made = widgets.refused(lambda: recipes.made(values))
     with right:
         if made:
@@ -117,25 +116,57 @@ def chosen_recipe(base: Recipe, scope: str, dataset: Dataset) -> Recipe | None:
     return made
 
 
+def augmentation(base: Recipe, scope: str, values: dict[str, Any]) -> None:
+    """The policy, and each of its changes; another policy brings other strengths."""
+    name = "augmentation.policy"
+    policy = values[name] = widgets.field(name, base, scope)
+    if policy != base.augmentation.policy:
+        base = recipes.changed(base, {"augmentation": {"policy": policy}})
+    several = [n for n in widgets.FIELDS if n.startswith("augmentation.") and n != name]
+    with st.container(height=470):
+        for one in several:
+            values[one] = field_if_it_counts(one, base, f"{scope} {policy}", values)
+
+
+def field_if_it_counts(name: str, base: Recipe, scope: str, values: dict[str, Any]) -> Any:
+    """A field's widget where it says anything beside the others chosen so far; else its value."""
+    if recipes.applies(name, values):
+        return widgets.field(name, base, scope)
+    return recipes.value_of(base, name)
+
+
 def everything_else(base: Recipe, scope: str, values: dict[str, Any]) -> None:
     """The fields that have no place of their own, section by section."""
     rest = [name for name in widgets.FIELDS if name not in values]
-    for section in dict.fromkeys(name.partition(".")[0] for name in rest):
-        st.markdown(f"**{section.capitalize()}**")
-        names = [name for name in rest if name.partition(".")[0] == section]
-        columns = st.columns(4)
-        for number, name in enumerate(names):
-            with columns[number % 4]:
+    sections = dict.fromkeys(name.partition(".")[0] for name in rest)
+    for tab, section in zip(st.tabs([s.capitalize() for s in sections]), sections, strict=True):
+        with tab:
+            names = [name for name in rest if name.partition(".")[0] == section]
+            section_fields(names, base, scope, values)
+
+
+def section_fields(names: list[str], base: Recipe, scope: str, values: dict[str, Any]) -> None:
+    """The fields of one section that count, four in a row; a choice redraws those after it."""
+    columns = st.columns(4)
+    shown = 0
+    for name in names:
+        if recipes.applies(name, values):
+            with columns[shown % 4]:
                 values[name] = widgets.field(name, base, scope)
+            shown += 1
+        else:
+            values[name] = recipes.value_of(base, name)
+    if not shown:
+        st.caption("Nothing to choose here with this technique and head.")
 
 
 @st.fragment
 def preview(dataset: Dataset, recipe: Recipe) -> None:
     """A dozen of the user's images as training would see them."""
-    if recipe.technique.name == "feature_extraction":
+    if recipe.is_frozen:
         st.caption(
             "Feature extraction looks at every image once, as below: augmentation does not apply. "
-            "Choose finetune or from_scratch to use it."
+            "Choose another technique to use it."
         )
     else:
         st.caption(

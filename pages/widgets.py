@@ -212,20 +212,41 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
         return st.selectbox(label, options, index=options.index(value), **about)
     if isinstance(value, bool):
         return st.toggle(label, value, **about)
-    if isinstance(value, float) and low is not None and high is not None and name not in TYPED:
-        step = (high - low) / 100
-        return st.slider(label, float(low), float(high), value, step=step, **about)
-    if isinstance(value, int) and "auto" not in str(info.annotation):
-        return st.number_input(label, low, high, value, **about)
+    if "auto" not in str(info.annotation):
+        if isinstance(value, float) and None not in (low, high) and name not in TYPED:
+            step = (high - low) / 100
+            return st.slider(label, float(low), float(high), value, step=step, **about)
+        if isinstance(value, float):
+            return st.number_input(label, value=value, step=0.01, format="%g", **about)
+        if isinstance(value, int):
+            return st.number_input(label, low, high, value, **about)
     shown = str(list(value)) if isinstance(value, tuple) else f"{value}"
-    # Numbers with no upper end, and those that may also be auto, are typed.
+    # Numbers that may also be auto are typed.
     return number_or_yaml(st.text_input(label, shown, **about))
 
 
 # Fields whose useful values are too small for a slider.
-TYPED = ("optimizer.weight_decay",)
+TYPED = ("optimizer.weight_decay", "optimizer.l1", "stopping.min_delta", "head.c")
 # Field names that say nothing without their section.
-VAGUE = ("size", "fit", "kind", "weights", "split", "metric", "patience")
+VAGUE = (
+    "size",
+    "fit",
+    "kind",
+    "weights",
+    "split",
+    "metric",
+    "patience",
+    "method",
+    "strength",
+    "policy",
+    "stages",
+    "kernel",
+    "c",
+    "factor",
+    "drops",
+    "dropout",
+    "batch_norm",
+)
 
 
 def label_of(name: str) -> str:

@@ -20,8 +20,11 @@ from core.schema import POLICIES, Augmentation, Balance, Recipe
 
 # The exponent of focal loss that its authors found best (Lin et al. 2017).
 FOCUS = 2.0
-# How much stronger the changes to images of the rarest class are, at most.
-MOST_STRENGTHENED = 2.0
+# An image is never more certain than this: with γ < 1 the slope of (1 - p)^γ has no end at p = 1.
+SMALLEST_DOUBT = 1e-6
+# How much stronger the changes to images of the rarest class are, at most: with twice the strong
+# policy a person no longer knows some of the pictures.
+MOST_STRENGTHENED = 1.5
 NEIGHBORS = 5
 
 
@@ -161,6 +164,10 @@ class Loss(nn.Module):
 
     With focus γ each image's loss is multiplied by (1 - p)^γ, p being the probability that its true
     class has now (Lin et al. 2017). Targets are class numbers, B int64, or shares, B×C float.
+
+    Without weights it is torch's CrossEntropyLoss. With them, all of an image's loss counts as much
+    as its own class: torch weighs the doubt by the classes that it falls on, which would teach to
+    name rare classes, and divides shares by the number of images.
     """
 
     def __init__(self, weights: Tensor, label_smoothing: float, focus: float) -> None:
@@ -181,7 +188,8 @@ class Loss(nn.Module):
         logs = functional.log_softmax(logits, dim=1)
         losses = -(smooth * logs).sum(dim=1)
         if self.focus:
-            losses = losses * (1 - (shares * logs.exp()).sum(dim=1)).clamp_min(0) ** self.focus
+            doubt = 1 - (shares * logs.exp()).sum(dim=1)
+            losses = losses * doubt.clamp_min(SMALLEST_DOUBT) ** self.focus
         return (losses * weight).sum() / weight.sum()
 
 
