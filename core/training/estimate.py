@@ -1,71 +1,158 @@
-"""How long a recipe will take on this machine, and how much memory, from a few measured steps."""
+"""How long a recipe will take on this machine, and how much memory, from a few measured steps.
+
+The steps are those of `techniques`: features of what the cache lacks, a head, the network, scores.
+"""
 
 from __future__ import annotations
 
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import machine
 from core.data import split
 from core.data.dataset import Dataset
+from core.models import advisor
+from core.models.advisor import Advice
+from core.models.ranking import Doing
 from core.schema import Recipe
+from core.settings import settings
 
 if TYPE_CHECKING:
-    from torch import nn
+    from core.training.rehearsal import Rehearsal
 
 # A process with torch and timm before it does anything, measured: seconds and megabytes.
-SECONDS_TO_START, MEGABYTES_TO_START = 6.0, 700.0
-# Decoding and resizing, images a second on one core, measured on photos of half a megapixel.
-DECODED_PER_SECOND = 200.0
-# A training step keeps each layer's output; measured on lite0 at 224 px, per image in the batch.
-FLOATS_KEPT_PER_MULTIPLY_ADD = 0.055
+SECONDS_TO_START, MEGABYTES_TO_START = 4.0, 700.0
+# Figures with their intervals, the temperature, the model and its hashes on the disk, measured.
+SECONDS_TO_FINISH = 1.0
+# Validation images on which a tuning first looks at its augmentation, at most.
+MOST_CHECKED = 64
+# Weights, gradients, two moments, the best epoch's weights and a checkpoint on its way.
+COPIES = 7
+# One rehearsal at a time: two would slow each other down, and accelerate has one state a process.
+_alone = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds and megabytes that a training will about take."""
+    """Seconds that a training will about take, by phase, and megabytes at its peak.
 
-    seconds: float
+    `start` is the time until the worker has loaded its libraries; a run's own clock starts then.
+    """
+
+    phases: dict[str, float]
     memory_mb: float
+
+    @property
+    def seconds(self) -> float:
+        """Of everything together."""
+        return sum(self.phases.values())
+
+
+def advise(dataset: Dataset, preset: str | None = None) -> Iterator[Doing | Advice]:
+    """What to do with a dataset, last the advice; see `advisor.advise`."""
+    return advisor.advise(dataset, preset, estimate)
 
 
 def estimate(dataset: Dataset, recipe: Recipe) -> Estimate:
-    """Time and memory of a recipe on this machine; the pace is measured once and remembered.
+    """Time and memory of a recipe on this machine as busy as it is now.
 
     Raises: RecipeRefused for an unknown backbone, MachineRefused for a missing device.
     """
     # Torch comes in only now, so that the page opens at once.
+    from core.training import rehearsal
+
+    machine.keep_heap()
+    settings().cache.mkdir(parents=True, exist_ok=True)
+    with _alone, tempfile.TemporaryDirectory(dir=settings().cache) as folder:
+        tried = rehearsal.Rehearsal(rehearsal.work_of(dataset, recipe, Path(folder)))
+        try:
+            phases = PHASES[recipe.technique.name](tried)
+            memory = memory_of(tried)
+        finally:
+            rehearsal.forget_accelerator()
+    return Estimate({"start": SECONDS_TO_START, **phases}, memory)
+
+
+def frozen(tried: Rehearsal) -> dict[str, float]:
+    """Features of all parts, a head on them, and its scores."""
+    return {
+        "features": features(tried, split.PARTS),
+        "head": tried.head(tried.work.recipe),
+        "finish": SECONDS_TO_FINISH,
+    }
+
+
+def tuned(tried: Rehearsal) -> dict[str, float]:
+    """Features of what is learned from, a head on them, then the network."""
+    from core.training.techniques import probe
+
+    found = {
+        "features": features(tried, ("train", "val")),
+        "head": tried.head(probe(tried.work.recipe)),
+    }
+    return {**found, **scratch(tried)}
+
+
+def scratch(tried: Rehearsal) -> dict[str, float]:
+    """Every picture decoded once, the network, and its scores on all of them."""
+    n = len(tried.work.parts)
+    checked = 2 * min(MOST_CHECKED, len(tried.work.rows("val")))
+    return {
+        "decode": 0.0 if tried.pictures_kept else n * tried.decoding,
+        "tune": tried.tuning() + checked * tried.scoring,
+        "finish": n * tried.scoring + SECONDS_TO_FINISH,
+    }
+
+
+PHASES: dict[str, Callable[[Rehearsal], dict[str, float]]] = {
+    "feature_extraction": frozen,
+    "last_stages": tuned,
+    "gradual": tuned,
+    "finetune": tuned,
+    "from_scratch": scratch,
+}
+
+
+def features(tried: Rehearsal, parts: tuple[str, ...]) -> float:
+    """Seconds for the features that the cache lacks: training images in the fastest format."""
     import torch
 
     from core.models import device as devices
-    from core.models import network as networks
-    from core.training import pace
 
-    device = devices.resolve(recipe.compute.device)
-    torch.set_num_threads(machine.cores())
-    network = networks.create(recipe, len(dataset.classes), pretrained=False)
-    size = networks.preprocessing_of(network, recipe).size
-    found = pace.measure(network, recipe.backbone.name, size, device)
-    counts = split.per_class(dataset, split.split(dataset, recipe.data.split, recipe.seed)).sum()
-    n = len(dataset.table)
-    seconds = SECONDS_TO_START + n / (DECODED_PER_SECOND * machine.cores()) + n / found.frozen
-    precision = recipe.compute.precision
-    fastest = max(found.training.values())
-    speed = found.training.get(precision, fastest)
-    if recipe.technique.name != "feature_extraction":
-        one_epoch = counts["train"] / speed + counts["val"] / found.frozen
-        seconds += recipe.schedule.epochs * one_epoch + n / found.frozen
-    return Estimate(seconds, memory_of(network, recipe, size))
+    held_out = tuple(part for part in parts if part != "train")
+    seconds = 0.0
+    for group, dtype in (
+        (("train",), devices.forward_dtype(tried.work.device)),
+        (held_out, torch.float32),
+    ):
+        missing = sum(tried.missing(part, dtype) for part in group)
+        if missing:
+            setup, image = tried.forward(dtype)
+            seconds += setup + missing * together(tried, image)
+    return seconds
 
 
-def memory_of(network: nn.Module, recipe: Recipe, size: int) -> float:
-    """Megabytes: the process, the weights with gradients and two moments, the kept outputs."""
-    from core.models.catalog import backbone
+def together(tried: Rehearsal, compute: float) -> float:
+    """Seconds an image for decoding and computing: both on the same cores, or side by side."""
+    if tried.work.device.type == "cpu":
+        return tried.decoding + compute
+    return max(tried.decoding, compute)
 
-    weights_mb = sum(p.numel() for p in network.parameters()) * 4 / 1e6
-    if recipe.technique.name == "feature_extraction":
-        return MEGABYTES_TO_START + 3 * weights_mb
-    known = backbone(recipe.backbone.name)
-    gmacs = known.gmacs * (size / known.input_size) ** 2 if known else weights_mb / 12
-    outputs_mb = gmacs * 1e9 * FLOATS_KEPT_PER_MULTIPLY_ADD * 4 / 1e6
-    return MEGABYTES_TO_START + 6 * weights_mb + outputs_mb * recipe.compute.batch_size
+
+def memory_of(tried: Rehearsal) -> float:
+    """Megabytes: the process, the weights and what training keeps of them, the largest batch."""
+    from core.models.ranking import memory_mb
+    from core.training import batching
+
+    work = tried.work
+    weights_mb = sum(p.numel() for p in work.network.parameters()) * 4 / 1e6
+    passing = memory_mb(work.network, work.recipe)
+    if work.recipe.is_frozen:
+        return MEGABYTES_TO_START + 2 * weights_mb + passing
+    batch = batching.size(work, work.network)
+    kept = batching.bytes_per_image(work.network, work.preprocessing.size, work.device) / 1e6
+    return MEGABYTES_TO_START + COPIES * weights_mb + max(passing, batch * kept)

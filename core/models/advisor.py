@@ -1,0 +1,181 @@
+"""The advisor: how much data and how alike, which backbone, which recipe, and how long it takes.
+
+Data flow: facts of the photos -> likeness -> features of each backbone that is here -> a linear
+probe ranks them -> rules propose a recipe -> its time. Only training and validation images are
+looked at: the test images stay unseen until the end of a training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from core import machine
+from core import recipe as recipes
+from core.data import split
+from core.data.dataset import Dataset
+from core.models import proposals, weights
+from core.models.proposals import Facts, Proposal
+from core.models.ranking import Doing, Ranked, ranked
+from core.schema import Recipe
+from core.storage import Json
+
+if TYPE_CHECKING:
+    from core.models.likeness import Likeness
+
+PRESET_OF = {"feature_extraction": "quick", "last_stages": "balanced", "finetune": "balanced"}
+
+
+class Cost(Protocol):
+    """What a training takes."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+
+    @property
+    def memory_mb(self) -> float:
+        """At its peak, in megabytes."""
+
+
+Estimator = Callable[[Dataset, Recipe], Cost]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """All that the advisor has to say; `recipe` holds its proposals, laid over a preset."""
+
+    images: int
+    classes: int
+    per_class: tuple[int, int, int]
+    likeness: Likeness
+    method: str
+    summary: str
+    backbones: tuple[Ranked, ...]
+    recipe: Recipe
+    reasons: tuple[Proposal, ...]
+    estimate: Cost
+    seconds: float
+
+    def to_json(self) -> Json:
+        """As the shell prints it."""
+        likeness = {**asdict(self.likeness), "words": self.likeness.words, "method": self.method}
+        return {
+            "images": self.images,
+            "classes": self.classes,
+            "per_class": dict(zip(("min", "median", "max"), self.per_class, strict=True)),
+            "likeness": likeness,
+            "summary": self.summary,
+            "backbones": [asdict(one) for one in self.backbones],
+            "recipe": {one.field: one.value for one in self.reasons},
+            "reasons": [asdict(one) for one in self.reasons],
+            "estimate": {
+                "seconds": round(self.estimate.seconds, 1),
+                "memory_mb": round(self.estimate.memory_mb),
+            },
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def advise(dataset: Dataset, preset: str | None, estimator: Estimator) -> Iterator[Doing | Advice]:
+    """Look at a dataset and propose how to train on it; last the advice.
+
+    preset: what the proposals are laid over; None leaves that to the technique. What is computed
+    on the way (features) stays in the cache, where a training finds it.
+    Raises: DatasetRefused, WeightsMissing without any backbone to compare.
+    """
+    from core.models import likeness
+
+    started = time.monotonic()
+    machine.keep_heap()
+    base = recipes.preset(preset or "quick")
+    parts = split.split(dataset, base.data.split, base.seed)
+    yield Doing("Comparing your photos with everyday photos", 0.0)
+    seen = likeness.measure(dataset, np.nonzero(parts != "test")[0], machine.cores(), base.seed)
+    facts = facts_of(dataset, parts, seen)
+    (fit,) = proposals.first(proposals.FIT, facts)
+    looking = recipes.changed(base, recipes.by_section({fit.field: fit.value}))
+    ranking = yield from ranked(dataset, parts, looking)
+    facts = with_backbone(facts, chosen(ranking))
+    yield Doing("Measuring a few steps on this machine", 0.0)
+    facts, recipe, reasons, cost = affordable(dataset, preset, facts, chosen(ranking), estimator)
+    counts = dataset.table["label"].value_counts()
+    yield Advice(
+        images=len(dataset.table), classes=len(dataset.classes), likeness=seen,
+        per_class=spread(counts.to_numpy()), method=likeness.METHOD, backbones=ranking,
+        summary=proposals.summary(facts), recipe=recipe, reasons=tuple(reasons), estimate=cost,
+        seconds=time.monotonic() - started,
+    )  # fmt: skip
+
+
+def spread(counts: np.ndarray) -> tuple[int, int, int]:
+    """The least, the middle and the largest of some numbers."""
+    return int(counts.min()), int(np.median(counts)), int(counts.max())
+
+
+def facts_of(dataset: Dataset, parts: np.ndarray, seen: Likeness) -> Facts:
+    """What is known before any backbone is asked."""
+    from core.models.likeness import MUCH
+
+    table = dataset.table[parts != "test"]
+    sides = table[["width", "height"]].to_numpy(dtype=float)
+    learned = split.per_class(dataset, parts)["train"].to_numpy()
+    return Facts(
+        images=int((parts == "train").sum()), per_class=spread(learned), classes=dataset.classes,
+        likeness=seen.words, alike=seen.score >= MUCH,
+        aspect=round(float(np.median(sides.max(axis=1) / sides.min(axis=1))), 2),
+        side=int(np.median(sides.min(axis=1))),
+    )  # fmt: skip
+
+
+def chosen(ranking: tuple[Ranked, ...]) -> Ranked:
+    """The backbone that is recommended."""
+    return next(one for one in ranking if one.recommended)
+
+
+def with_backbone(facts: Facts, backbone: Ranked) -> Facts:
+    """The facts, with what the recommended backbone adds to them."""
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(weights.full_name(backbone.name))
+    return replace(
+        facts, accuracy=backbone.accuracy, backbone_side=int(config.input_size[-1]),
+        any_side=not config.fixed_input_size,
+    )  # fmt: skip
+
+
+def affordable(
+    dataset: Dataset, preset: str | None, facts: Facts, backbone: Ranked, estimator: Estimator
+) -> tuple[Facts, Recipe, list[Proposal], Cost]:
+    """Proposals whose training does not take too long here, and what it takes.
+
+    A technique that does is noted in the facts, and the rules are asked again.
+    """
+    while True:
+        reasons = [because(backbone), *proposals.propose(facts)]
+        values = {one.field: one.value for one in reasons}
+        technique = values["technique.name"]
+        base = recipes.preset(preset or PRESET_OF[technique])
+        recipe = recipes.changed(base, recipes.by_section(values))
+        cost = estimator(dataset, recipe)
+        noted = {**facts.minutes, technique: cost.seconds / 60}
+        tried = replace(facts, minutes=noted)
+        if technique == "feature_extraction" or not tried.takes_long(technique):
+            return replace(facts, technique=technique), recipe, reasons, cost
+        facts = tried
+
+
+def because(backbone: Ranked) -> Proposal:
+    """Why the recommended backbone is."""
+    return Proposal(
+        "backbone.name", backbone.name,
+        f"Of the backbones on this machine none is more accurate on your photos beyond luck, and "
+        f"of those as good this is the fastest: {backbone.accuracy:.1%} by a linear classifier "
+        f"({backbone.low:.1%} to {backbone.high:.1%}, n = {backbone.n:,}), "
+        f"{backbone.ms_per_image:.1f} ms an image.",
+        "linear probe, five-fold; McNemar 1947",
+    )  # fmt: skip
