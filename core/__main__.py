@@ -143,6 +143,37 @@ def slow_imports() -> None:
 
 
 @app.command()
+def advise(
+    data: Annotated[str, typer.Argument(metavar="DATASET", help="An id, a name, or a path.")],
+    preset: Annotated[
+        str | None, typer.Option(help=f"Lay it over one of {', '.join(PRESETS)}.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the recipe here, for --recipe.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a dataset and propose backbone and recipe, with reasons, and how long it takes."""
+    machine.keep_heap()
+    imports = threading.Thread(target=slow_imports)
+    imports.start()
+    dataset = found_dataset(data)
+    imports.join()
+    from core.models.advisor import Advice, in_words
+    from core.training.estimate import advise as steps
+
+    doing = ""
+    for step in steps(dataset, preset):
+        if isinstance(step, Advice):
+            if output is not None:
+                write_bytes(output, recipes.to_yaml(step.recipe).encode())
+            say({"dataset": dataset.id, **step.to_json()}, as_json, in_words(step))
+        elif step.text != doing and not as_json:
+            doing = step.text
+            print(f"{doing}…", flush=True)
+
+
+@app.command()
 def resume(run_id: Annotated[str, typer.Argument(metavar="RUN")], as_json: AsJson = False) -> None:
     """Go on with a run that was stopped or whose worker died, from its last checkpoint."""
     run = found_run(run_id)

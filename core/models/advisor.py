@@ -56,6 +56,7 @@ class Advice:
     method: str
     summary: str
     backbones: tuple[Ranked, ...]
+    preset: str
     recipe: Recipe
     reasons: tuple[Proposal, ...]
     estimate: Cost
@@ -71,6 +72,7 @@ class Advice:
             "likeness": likeness,
             "summary": self.summary,
             "backbones": [asdict(one) for one in self.backbones],
+            "preset": self.preset,
             "recipe": {one.field: one.value for one in self.reasons},
             "reasons": [asdict(one) for one in self.reasons],
             "estimate": {
@@ -102,13 +104,13 @@ def advise(dataset: Dataset, preset: str | None, estimator: Estimator) -> Iterat
     ranking = yield from ranked(dataset, parts, looking)
     facts = with_backbone(facts, chosen(ranking))
     yield Doing("Measuring a few steps on this machine", 0.0)
-    facts, recipe, reasons, cost = affordable(dataset, preset, facts, chosen(ranking), estimator)
+    facts, draft, cost = affordable(dataset, preset, facts, chosen(ranking), estimator)
     counts = dataset.table["label"].value_counts()
     yield Advice(
         images=len(dataset.table), classes=len(dataset.classes), likeness=seen,
         per_class=spread(counts.to_numpy()), method=likeness.METHOD, backbones=ranking,
-        summary=proposals.summary(facts), recipe=recipe, reasons=tuple(reasons), estimate=cost,
-        seconds=time.monotonic() - started,
+        summary=proposals.summary(facts), preset=draft.preset, recipe=draft.recipe,
+        reasons=draft.reasons, estimate=cost, seconds=time.monotonic() - started,
     )  # fmt: skip
 
 
@@ -150,23 +152,37 @@ def with_backbone(facts: Facts, backbone: Ranked) -> Facts:
 
 def affordable(
     dataset: Dataset, preset: str | None, facts: Facts, backbone: Ranked, estimator: Estimator
-) -> tuple[Facts, Recipe, list[Proposal], Cost]:
+) -> tuple[Facts, Draft, Cost]:
     """Proposals whose training does not take too long here, and what it takes.
 
     A technique that does is noted in the facts, and the rules are asked again.
     """
     while True:
-        reasons = [because(backbone), *proposals.propose(facts)]
-        values = {one.field: one.value for one in reasons}
-        technique = values["technique.name"]
-        base = recipes.preset(preset or PRESET_OF[technique])
-        recipe = recipes.changed(base, recipes.by_section(values))
-        cost = estimator(dataset, recipe)
-        noted = {**facts.minutes, technique: cost.seconds / 60}
-        tried = replace(facts, minutes=noted)
-        if technique == "feature_extraction" or not tried.takes_long(technique):
-            return replace(facts, technique=technique), recipe, reasons, cost
+        draft = drafted(preset, facts, backbone)
+        technique = draft.recipe.technique.name
+        cost = estimator(dataset, draft.recipe)
+        tried = replace(facts, minutes={**facts.minutes, technique: cost.seconds / 60})
+        if draft.recipe.is_frozen or not tried.takes_long(technique):
+            return replace(facts, technique=technique), draft, cost
         facts = tried
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Proposals, and the recipe that they make of a preset."""
+
+    preset: str
+    recipe: Recipe
+    reasons: tuple[Proposal, ...]
+
+
+def drafted(preset: str | None, facts: Facts, backbone: Ranked) -> Draft:
+    """What the rules propose, laid over a preset; without one, over that of the technique."""
+    reasons = (because(backbone), *proposals.propose(facts))
+    values = {one.field: one.value for one in reasons}
+    name = preset or PRESET_OF[values["technique.name"]]
+    recipe = recipes.changed(recipes.preset(name), recipes.by_section(values))
+    return Draft(name, recipe, reasons)
 
 
 def because(backbone: Ranked) -> Proposal:
@@ -179,3 +195,31 @@ def because(backbone: Ranked) -> Proposal:
         f"{backbone.ms_per_image:.1f} ms an image.",
         "linear probe, five-fold; McNemar 1947",
     )  # fmt: skip
+
+
+def in_words(advice: Advice) -> str:
+    """The advice as lines of text."""
+    alike = advice.likeness
+    backbones = [
+        f"  {'*' if one.recommended else ' '} {one.name:<40} {one.accuracy:6.1%} "
+        f"({one.low:.1%}–{one.high:.1%}, n = {one.n:,})  {one.ms_per_image:6.1f} ms  "
+        f"{one.memory_mb:6.0f} MB  LogME {one.logme:6.3f}  {one.license}"
+        for one in advice.backbones
+    ]
+    reasons = [
+        f"  {one.field} = {one.value}\n      {one.reason} ({one.source})" for one in advice.reasons
+    ]
+    return "\n".join(
+        [
+            advice.summary,
+            f"  {advice.images:,} images of {advice.classes} classes, {advice.per_class[0]:,} to "
+            f"{advice.per_class[2]:,} a class; likeness {alike.score:.2f} of 1 (confidence "
+            f"{alike.confidence:.2f}, distance {alike.distance:.2f})",
+            "Backbones on this machine, by a linear probe on your images:",
+            *backbones,
+            f"Recipe, laid over the preset {advice.preset}:",
+            *reasons,
+            f"A training takes about {advice.estimate.seconds:.0f} s and "
+            f"{advice.estimate.memory_mb / 1000:.1f} GB here.",
+        ]
+    )
