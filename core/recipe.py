@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, get_args
 
 import yaml
@@ -176,6 +177,7 @@ class PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+@lru_cache(maxsize=512)  # A page with many runs reads each one's recipe several times.
 def from_yaml(text: str) -> Recipe:
     """A recipe from YAML, defaults for what it leaves out.
 

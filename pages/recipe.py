@@ -14,7 +14,7 @@ from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
 from core.schema import Recipe
 from core.training import estimate as estimating
-from pages import widgets
+from pages import advice, widgets
 
 SHOWN_FIRST = ("technique.name", "schedule.epochs", "image.size", "image.fit")
 PER_ROW = 3
@@ -216,6 +216,7 @@ st.caption(
     "nothing runs before you press Start."
 )
 dataset = widgets.pick_dataset()
+advice.view(dataset)
 base, scope, preset = base_recipe()
 recipe = chosen_recipe(base, scope, dataset)
 if recipe is not None:

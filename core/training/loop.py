@@ -277,7 +277,7 @@ def lost(task: Task, state: State, epoch: int) -> Note:
         f"ended; epoch {state.best_epoch} is kept. Try a tenth of the learning rate.",
         "warning",
         kind="rate_too_high",
-        change={"optimizer.learning_rate": task.schedule.rate / 10},
+        change={"optimizer.learning_rate": float(f"{task.schedule.rate / 10:.1g}")},
     )
 
 

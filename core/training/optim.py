@@ -50,9 +50,9 @@ def rate_of(recipe: Recipe, kind: str) -> float:
     return float(RATES[recipe.optimizer.name][kind]) if isinstance(rate, str) else rate
 
 
-def scaled(rate: float, optimizer: str, batch: int, usual: int = USUAL_BATCH) -> float:
-    """A learning rate for another batch size than the usual one."""
-    return float(rate * (batch / usual) ** GROWTH.get(optimizer, ADAPTIVE_GROWTH))
+def scaled(rate: float, optimizer: str, growth: float) -> float:
+    """A learning rate for a batch that is `growth` times the usual one."""
+    return float(rate * growth ** GROWTH.get(optimizer, ADAPTIVE_GROWTH))
 
 
 def layer_decay_of(recipe: Recipe) -> float:

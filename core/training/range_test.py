@@ -61,8 +61,12 @@ def find(task: loop.Task) -> Generator[Event, None, float]:
     task.schedule = schedule
     for one, former in zip(touched, before, strict=True):
         one.load_state_dict(former)
-    found = chosen(losses, rates)
-    yield Note(f"The range test chose a learning rate of {found:.2g}.")
+    found = float(f"{chosen(losses, rates):.2g}")
+    yield Note(
+        f"The range test chose a learning rate of {found:.2g}.",
+        kind="rate_found",
+        change={"optimizer.learning_rate": found},
+    )
     return found
 
 

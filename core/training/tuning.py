@@ -59,10 +59,11 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
         yield from augmentation_checked(work)
     source = yield from source_of(work)
     before = copied(source.network)
-    batch = saved["batch"] if saved else batching.size(work, work.network)
+    batch = first = saved["batch"] if saved else batching.size(work, work.network)
     while True:
         try:
-            yield from trained(work, source, saved, batch)
+            rate = saved["rate"] if saved else rate_of(work.recipe, batch, first)
+            yield from trained(work, source, saved, batch, rate)
             break
         except torch.OutOfMemoryError:
             if work.recipe.compute.batch_size != "auto" or batch == 1:
@@ -107,12 +108,11 @@ def from_kept(work: Work, kept: Kept) -> Source:
     return Source(kept.rest, batches, validate)
 
 
-def trained(work: Work, source: Source, saved: Saved, batch: int) -> Iterator[Event]:
+def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -> Iterator[Event]:
     """Train what learns, with batches of a given size, from a checkpoint on if there is one."""
     recipe, rows = work.recipe, work.rows("train")
     precision = saved["precision"] if saved else precision_of(work)
     hands = optim.accelerator(work.device, precision)
-    rate = saved["rate"] if saved else rate_of(recipe, batch)
     every = stages.stages(work.network)
     network = source.network.to(work.device)
     # The network is not prepared: its steps have their autocast, and validation is to have none.
@@ -170,12 +170,17 @@ def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
     task.network.load_state_dict(state.best_weights)
 
 
-def rate_of(recipe: Recipe, batch: int) -> float:
-    """The learning rate of a recipe; it follows the batch size where that was left to us."""
+def rate_of(recipe: Recipe, batch: int, first: int) -> float:
+    """The learning rate of a recipe; it follows the batch size where that was left to us.
+
+    first: the batch size tried first; a rate that the user names is meant for that one.
+    """
     rate = optim.rate_of(recipe, optim.kind_of_rate(recipe))
     if recipe.compute.batch_size != "auto":
         return rate
-    return optim.scaled(rate, recipe.optimizer.name, batch * recipe.compute.accumulate)
+    named = not isinstance(recipe.optimizer.learning_rate, str)
+    usual = first if named else optim.USUAL_BATCH / recipe.compute.accumulate
+    return optim.scaled(rate, recipe.optimizer.name, batch / usual)
 
 
 def parts_of(recipe: Recipe, network: nn.Module, every: Sequence[stages.Stage]) -> list[optim.Part]:

@@ -317,9 +317,9 @@ def test_few_images_get_more_epochs_until_there_are_enough_steps():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_rates_follow_the_batch_in_proportion_for_sgd_and_by_its_root_for_others(name: str):
-    assert optim.scaled(0.1, name, 32) == pytest.approx(0.1)
-    assert optim.scaled(0.1, name, 128) == pytest.approx(0.4 if name == "sgd" else 0.2)
-    assert optim.scaled(0.1, name, 8) == pytest.approx(0.025 if name == "sgd" else 0.05)
+    assert optim.scaled(0.1, name, 1) == pytest.approx(0.1)
+    assert optim.scaled(0.1, name, 4) == pytest.approx(0.4 if name == "sgd" else 0.2)
+    assert optim.scaled(0.1, name, 0.25) == pytest.approx(0.025 if name == "sgd" else 0.05)
 
 
 def test_a_rate_that_is_named_is_taken_and_others_are_looked_up():

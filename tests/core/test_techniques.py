@@ -197,6 +197,18 @@ def test_more_stages_than_there_are_is_all_of_them(prepared: Prepared):
     assert names_of(made, slice(None)) <= moved(before, values(made))
 
 
+@pytest.mark.parametrize("schedule", recipes.choices(dict(recipes.fields())["schedule.name"]))
+@pytest.mark.parametrize("optimizer", recipes.choices(dict(recipes.fields())["optimizer.name"]))
+def test_every_optimizer_goes_with_every_schedule(
+    prepared: Prepared, optimizer: str, schedule: str
+):
+    made = prepared(optimizer__name=optimizer, schedule__name=schedule,
+                    optimizer__learning_rate="auto", schedule__epochs=1)  # fmt: skip
+    steps = [step for step in steps_of(happened(made)) if step.phase == "tune"]
+    assert steps
+    assert all(np.isfinite(step.loss) and step.rate > 0 for step in steps[:-1])
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
