@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from core import machine
+from core import machine, reference
 from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
@@ -38,7 +38,9 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
-FIELD_HELP = "Recipe fields for --set: " + ", ".join(name for name, _ in recipes.fields())
+FIELD_HELP = "`python -m core fields` explains them. Recipe fields for --set: " + ", ".join(
+    name for name, _ in recipes.fields()
+)
 
 
 def found_dataset(text: str) -> Dataset:
@@ -171,6 +173,16 @@ def advise(
         elif step.text != doing and not as_json:
             doing = step.text
             print(f"{doing}…", flush=True)
+
+
+@app.command("fields")
+def fields_(
+    markdown: Annotated[bool, typer.Option(help="As a page of the documentation.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Explain every field of a recipe: its values, its default, what it does."""
+    text = reference.markdown().rstrip() if markdown else "\n".join(reference.lines())
+    say({"fields": reference.facts()}, as_json, text)
 
 
 @app.command()

@@ -94,9 +94,11 @@ def over(run: Run, events: list[Event]) -> None:
     if not result:
         widgets.ending(run, events)
         return
+    # A head that was solved for at once has no epochs.
+    best = f"best epoch {result['best_epoch']} of {result['epochs']}, " if result["epochs"] else ""
     st.success(
-        f"Test accuracy {widgets.share_with_interval(result['test'])}; best epoch "
-        f"{result['best_epoch']} of {result['epochs']}, {widgets.duration(result['seconds'])}, "
+        f"Test accuracy {widgets.share_with_interval(result['test'])}; {best}"
+        f"{widgets.duration(result['seconds'])}, "
         f"{result['peak_memory_mb'] / 1000:.1f} GB.",
         icon=":material/flag:",
     )
