@@ -215,10 +215,7 @@ def put_on(network: nn.Module, head: nn.Module) -> None:
     """Make a head the network's classifier; a linear one becomes the network's own last layer."""
     classifier = networks.classifier_of(network)
     if isinstance(head, LinearHead):
-        plain = head.as_linear()
-        if isinstance(classifier, nn.Linear):
-            classifier.load_state_dict(plain.state_dict())
-        return
+        head = head.as_linear()
     if isinstance(head, Mlp):
         head.input_dropout.p = 0.0  # The network hides its own features.
     networks.replace(network, classifier, head)

@@ -17,9 +17,13 @@ from core.errors import RecipeRefused
 from core.machine import cores
 from core.storage import Json
 
-# The matrix of all similarities takes the square of this number of doubles: 3.2 GB.
+# All similarities of so many images and the copies that two folds take: 6 GB, measured.
 MOST_IMAGES = 20_000
 FOLDS = 3
+FOLDS_AT_ONCE = 2
+# Rows of similarities that are computed at once.
+ROWS = 1000
+# Distances below this are rounding: the image itself, or a copy.
 NEAREST = 1e-6
 
 
@@ -54,16 +58,9 @@ class Vectors(nn.Module):
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
 
-    def similarity(self, features: Tensor) -> Tensor:
-        """The kernel between features B×F and the V support vectors: B×V."""
-        if self.kernel == "linear":
-            return features @ self.vectors.T
-        squares = torch.cdist(features, self.vectors).square()
-        return torch.exp(-squares / features.shape[1])
-
     def decisions(self, features: Tensor) -> Tensor:
         """How far each image lies on each class's side: B×C, or B×1 for two classes."""
-        similar = self.similarity(features)
+        similar = similarity(features, self.vectors, self.kernel)  # B×V
         if self.n_classes == 2:
             return similar @ self.coefficients.T + self.intercepts
         blocks = zip(
@@ -131,47 +128,50 @@ def solved_margins(
 def calibrated_machine(
     features: np.ndarray, labels: np.ndarray, weights: np.ndarray, kernel: str, c: float
 ) -> Any:
-    """scikit-learn's machine and the sigmoid of each class, fitted on held-out folds."""
+    """scikit-learn's machine and the sigmoid of each class, fitted on held-out folds.
+
+    It is asked with similarities to the training images, which are computed once for all folds.
+    """
     from joblib import parallel_config
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import StratifiedKFold
     from sklearn.svm import SVC
 
-    folds = StratifiedKFold(min(FOLDS, int(np.bincount(labels).min())), shuffle=True,
-                            random_state=0)  # fmt: skip
-    machine = SVC(
-        C=c, kernel=SIMILARITIES[kernel], class_weight=dict(enumerate(weights)), cache_size=500
-    )
+    n_folds = min(FOLDS, int(np.bincount(labels).min()))
     model = CalibratedClassifierCV(
-        machine, method="sigmoid", cv=folds, ensemble=False, n_jobs=cores()
-    )
+        SVC(C=c, kernel="precomputed", cache_size=500), method="sigmoid", ensemble=False,
+        cv=StratifiedKFold(n_folds, shuffle=True, random_state=0),
+        n_jobs=min(FOLDS_AT_ONCE, cores()),
+    )  # fmt: skip
     with warnings.catch_warnings(), parallel_config("threading"):
         # Folds of a rare class may be small; that is known and cannot be helped.
         warnings.simplefilter("ignore", UserWarning)
-        model.fit(features, labels)
+        # As weights of images, not of classes: the sigmoids must count them too. They would
+        # otherwise bring back how rare a class is.
+        model.fit(similarities(features, kernel), labels, sample_weight=weights[labels])
     return model.calibrated_classifiers_[0]
 
 
-def products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """All products of N×F and M×F features: N×M. One matrix product, many times faster than SVC."""
-    return np.asarray(one @ other.T, dtype=np.float64)
+def similarities(features: np.ndarray, kernel: str) -> np.ndarray:
+    """The kernel between all scaled features N×F: N×N float32."""
+    images = torch.from_numpy(features)
+    rows = [similarity(part, images, kernel) for part in torch.split(images, ROWS)]
+    return np.asarray(torch.cat(rows).numpy())
 
 
-def closeness(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The RBF kernel of N×F and M×F scaled features, its width √F: N×M in 0–1."""
-    from sklearn.metrics.pairwise import rbf_kernel
-
-    return np.asarray(rbf_kernel(one, other, gamma=1 / one.shape[1]), dtype=np.float64)
-
-
-SIMILARITIES = {"linear": products, "rbf": closeness}
+def similarity(one: Tensor, other: Tensor, kernel: str) -> Tensor:
+    """How alike scaled features A×F and B×F are: A×B. The width of the RBF kernel is √F."""
+    if kernel == "linear":
+        return one @ other.T
+    return torch.exp(-torch.cdist(one, other).square() / one.shape[1])
 
 
 class Neighbors(nn.Module):
     """Votes of the k most similar training images, by cosine, the nearer the more weight.
 
-    Weights are 1 / distance, as scikit-learn's KNeighborsClassifier(weights="distance"); one vote
-    is shared by all classes, so that ten of ten equal neighbors are not taken for certainty.
+    Weights are 1 / distance, as scikit-learn's KNeighborsClassifier(weights="distance"). All
+    classes share the vote of one image at distance 1, that is, unlike this one: far neighbors
+    are no certainty even where they agree, and nearness then still passes a gradient.
     """
 
     def __init__(self, n_features: int, n_classes: int, n_images: int, neighbors: int) -> None:
@@ -194,16 +194,15 @@ class Neighbors(nn.Module):
         self.labels.copy_(labels)
         self.class_weights.copy_(class_weights)
 
-    def shares(self, features: Tensor) -> Tensor:
-        """Each class's share of the votes: B×C, rows sum to 1."""
+    def votes(self, features: Tensor) -> Tensor:
+        """The votes of the neighbors for each class: B×C, from scaled features B×F."""
         similar = functional.normalize(features, dim=1) @ self.images.T
         nearest, where = similar.topk(self.neighbors, dim=1)
         labels = self.labels[where]
         weights = self.class_weights[labels] / (1 - nearest).clamp_min(NEAREST)
-        votes = weights.new_zeros(len(features), self.n_classes).scatter_add(1, labels, weights)
-        return votes / votes.sum(dim=1, keepdim=True)
+        return weights.new_zeros(len(features), self.n_classes).scatter_add(1, labels, weights)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits B×C from scaled features B×F."""
-        shares = self.shares(features)
-        return torch.log((shares * self.neighbors + 1 / self.n_classes) / (self.neighbors + 1))
+        votes = self.votes(features) + 1 / self.n_classes
+        return torch.log(votes / votes.sum(dim=1, keepdim=True))
