@@ -57,8 +57,10 @@ def explain(folder: Path, content: bytes, class_name: str | None = None) -> Expl
 
 @lru_cache(maxsize=2)
 def _own(folder: Path, written: int) -> Classifier:
-    """A classifier for explanations alone."""
-    return classifiers.load(folder)
+    """A classifier for explanations alone: nothing asks how its weights should change."""
+    classifier = classifiers.load(folder)
+    classifier.network.requires_grad_(False)
+    return classifier
 
 
 def grad_cam(classifier: Classifier, square: Tensor, number: int | None) -> np.ndarray:

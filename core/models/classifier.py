@@ -112,9 +112,8 @@ def save(classifier: Classifier, folder: Path, extra: Json) -> None:
 
 def model_args(network: nn.Module) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name to make this network again."""
-    size = getattr(getattr(network, "patch_embed", None), "img_size", None)
-    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    return {"img_size": list(size)} if size and config.get("fixed_input_size") else {}
+    config = networks.config_of(network)
+    return {"img_size": config["input_size"][-1]} if config.get("fixed_input_size") else {}
 
 
 def load(folder: Path) -> Classifier:
@@ -140,7 +139,7 @@ def load(folder: Path) -> Classifier:
     if own.get("head"):
         networks.replace(network, networks.classifier_of(network), heads.from_spec(own["head"]))
     network.load_state_dict(load_file(folder / WEIGHTS))
-    network.pretrained_cfg = config["pretrained_cfg"]
+    network.pretrained_cfg = {**networks.config_of(network), **config["pretrained_cfg"]}
     return Classifier(
         network.eval().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         Preprocessing.from_dict(own["preprocessing"]),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.data.augment import Preprocessing
 from core.errors import RecipeRefused
-from core.models import weights
+from core.models import sizes, weights
 from core.schema import Recipe
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
@@ -24,37 +24,14 @@ FOLDING_TOLERANCE = 1e-3
 def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
     """The backbone of a recipe with a fresh linear head for `n_classes`, on the CPU.
 
-    Raises: RecipeRefused for an unknown name, WeightsMissing for weights that cannot be had.
+    Raises: RecipeRefused for an unknown name or a size of picture that the backbone cannot take,
+    WeightsMissing for weights that cannot be had.
     """
-    import timm
-
     weights.check_name(recipe.backbone.name)
     name = weights.full_name(recipe.backbone.name)
     if pretrained:
         weights.check(name, recipe.backbone.weights)
-    size = recipe.image.size
-    options: dict[str, Any] = {"drop_rate": recipe.regularization.dropout}
-    if recipe.regularization.drop_path:
-        options["drop_path_rate"] = recipe.regularization.drop_path
-    try:
-        config = timm.get_pretrained_cfg(name)
-        if size != "auto" and config is not None and config.fixed_input_size:
-            options["img_size"] = size
-        torch.manual_seed(recipe.seed)
-        network: nn.Module = timm.create_model(name, num_classes=0, **options)
-        if size != "auto":
-            sized: Any = {**config_of(network), "input_size": (3, size, size)}
-            network.pretrained_cfg = sized
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        if "drop_path_rate" in str(error):
-            raise RecipeRefused(
-                f"{recipe.backbone.name} has no blocks that could be skipped.",
-                "Set regularization.drop_path to 0.",
-            ) from error
-        raise RecipeRefused(
-            f"timm cannot make the backbone {recipe.backbone.name} ({error}).",
-            weights.advice(name),
-        ) from error
+    network = made(name, recipe)
     if pretrained:
         weights.load(network, name, recipe.backbone.weights)
     network.reset_classifier(n_classes)  # type: ignore[operator]
@@ -63,6 +40,43 @@ def create(recipe: Recipe, n_classes: int, *, pretrained: bool) -> nn.Module:
             f"{recipe.backbone.name} has no single linear classifier.", weights.advice("resnet50")
         )
     return network
+
+
+def made(name: str, recipe: Recipe) -> nn.Module:
+    """A backbone without a classifier, its weights random, for pictures of the recipe's size."""
+    import timm
+
+    size = recipe.image.size
+    options: dict[str, Any] = {"drop_rate": recipe.regularization.dropout}
+    if recipe.regularization.drop_path:
+        options["drop_path_rate"] = recipe.regularization.drop_path
+    torch.manual_seed(recipe.seed)
+    try:
+        network: nn.Module = timm.create_model(
+            name, num_classes=0, **options, **sizes.options(name, size)
+        )
+    except sizes.REFUSALS as error:
+        raise refusal(recipe, name, error) from error
+    if size != "auto":
+        if size != config_of(network)["input_size"][-1]:
+            sizes.check(network, name, size)
+        sized: Any = {**config_of(network), "input_size": (3, size, size)}
+        network.pretrained_cfg = sized
+    return network
+
+
+def refusal(recipe: Recipe, name: str, error: Exception) -> RecipeRefused:
+    """Why timm cannot make a backbone, and what to change."""
+    if "drop_path_rate" in str(error):
+        return RecipeRefused(
+            f"{recipe.backbone.name} has no blocks that could be skipped.",
+            "Set regularization.drop_path to 0.",
+        )
+    if recipe.image.size != "auto" and sizes.options(name, recipe.image.size):
+        return sizes.refusal(name, recipe.image.size)
+    return RecipeRefused(
+        f"timm cannot make the backbone {recipe.backbone.name} ({error}).", weights.advice(name)
+    )
 
 
 def config_of(network: nn.Module) -> dict[str, Any]:
