@@ -33,7 +33,7 @@ def measured(data: Path, repeat: int) -> Line:
     not: an epoch's event counts the seconds of its steps.
     """
     machine.keep_heap()
-    from core.training import techniques
+    from core.training import tuning
     from core.training.work import prepare
 
     with photos.fresh_home() as home:
@@ -41,8 +41,8 @@ def measured(data: Path, repeat: int) -> Line:
         values = {"schedule": {"epochs": repeat + 1}, "stopping": {"patience": 0}}
         recipe = changed(preset("balanced"), values)
         work = prepare(dataset, recipe, home / "run", lambda: False)
-        drained(techniques.decoded(work))
-        precision = techniques.precision_of(work)
+        drained(tuning.decoded(work))
+        precision = tuning.precision_of(work)
         pairs = paired(work, precision)
         facts = {"precision": precision, "batch_size": recipe.compute.batch_size}
         name = f"{photos.named(data, dataset)}, {len(work.rows('train'))} of them for training"
@@ -53,14 +53,14 @@ def measured(data: Path, repeat: int) -> Line:
 def paired(work: Work, precision: str) -> list[Pair]:
     """The rate of each epoch, and of the same steps on a ready batch right after it."""
     from core.data.loader import training_order
-    from core.training import techniques
+    from core.training import tuning
     from core.training.events import EpochEnded
 
     recipe, n = work.recipe, len(work.rows("train"))
-    sizes = [len(b) for b in training_order(n, recipe.compute.batch_size, recipe.seed, 1)]
+    sizes = [len(b) for b in training_order(n, batch_of(work), recipe.seed, 1)]
     step = bare_step(work, precision)
     pairs = []
-    for event in techniques.tuned(work, None, recipe.optimizer.head_multiplier):
+    for event in tuning.tuned(work, None):
         if isinstance(event, EpochEnded) and event.epoch > 0:
             bare = seconds_of(lambda: steps_of(step, sizes))
             pairs.append((n / event.seconds, n / bare))
@@ -99,21 +99,32 @@ def twin(work: Work) -> tuple[nn.Module, Optimizer]:
     """The same network and optimizer once more, in training mode as fine-tuning wants it."""
     import torch
 
-    from core.models import network as networks
-    from core.training import optim, techniques
+    from core.models import stages
+    from core.training import optim, tuning
 
     recipe = work.recipe
     network = copy.deepcopy(work.network).train().to(work.device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for norm in techniques.frozen_norms(network, recipe, len(work.rows("train"))):
+    batch = batch_of(work)
+    for norm in tuning.frozen_norms(network, recipe, batch, len(work.rows("train"))):
         norm.eval()
-    rate, head = optim.rate_of(recipe, "finetune"), networks.classifier_of(network)
-    return network, optim.build(recipe, rate, network, head, recipe.optimizer.head_multiplier)
+    rate = tuning.rate_of(recipe, batch, batch)
+    return network, optim.build(
+        recipe, rate, tuning.parts_of(recipe, network, stages.stages(network))
+    )
 
 
 def ready_batch(work: Work) -> tuple[Tensor, Tensor]:
     """The first batch of training images, normalized, channels last, with its labels."""
-    from core.training import techniques
+    from core.training import tuning
 
-    batches = techniques.picture_batches(work, work.rows("train"), work.recipe.compute.batch_size)
-    return next(batches(1, 0))  # Let go of at once, or its threads would read on.
+    rows = work.rows("train")[: batch_of(work)]
+    # Let go of at once, or its threads would read on.
+    return next(tuning.picture_batches(work, [rows], 1, 0))
+
+
+def batch_of(work: Work) -> int:
+    """Images in a step, as this recipe says or as the machine allows."""
+    from core.training import batching
+
+    return batching.size(work, work.network)

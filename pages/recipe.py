@@ -14,7 +14,7 @@ from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
 from core.schema import Recipe
 from core.training import estimate as estimating
-from pages import advice, widgets
+from pages import advice, architecture, widgets
 
 SHOWN_FIRST = ("technique.name", "schedule.epochs", "image.size", "image.fit")
 PER_ROW = 3
@@ -220,5 +220,6 @@ advice.view(dataset)
 base, scope, preset = base_recipe()
 recipe = chosen_recipe(base, scope, dataset)
 if recipe is not None:
+    architecture.view(recipe)
     start(dataset, recipe, preset if recipe == base else "")
 as_yaml(recipe or base)
