@@ -252,6 +252,10 @@ def test_elsewhere_the_momentum_stays_as_the_recipe_has_it(name: str):
     for step in range(20):
         schedule(name, 20).apply(optimizer, step)
         assert {group["momentum"] for group in optimizer.param_groups} == {0.7}
+    optimizer = built(linear(), "optimizer.name=adamw")
+    before = optimizer.param_groups[0]["betas"]
+    schedule(name, 20).apply(optimizer, 3)
+    assert {group["betas"] for group in optimizer.param_groups} == {before}
 
 
 def test_one_cycle_gives_no_momentum_to_who_wants_none():
