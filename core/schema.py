@@ -111,7 +111,7 @@ CLASHES: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
         "leave it at auto",
     ),
     (
-        lambda r: r.optimizer.nesterov and r.optimizer.momentum == 0,
+        lambda r: r.optimizer.name == "sgd" and r.optimizer.nesterov and r.optimizer.momentum == 0,
         "optimizer.nesterov looks ahead along the momentum, which is 0; set optimizer.momentum to "
         "0.9 or optimizer.nesterov to false",
     ),

@@ -220,7 +220,7 @@ def test_every_optimizer_goes_with_every_schedule(
         ({"head.kind": "knn", "technique.name": "gradual"}, "knn"),
         ({"head.kind": "logistic", "technique.name": "from_scratch"}, "logistic"),
         ({"optimizer.learning_rate": "find", "head.kind": "logistic"}, "find"),
-        ({"optimizer.nesterov": True, "optimizer.momentum": 0.0}, "nesterov"),
+        ({"optimizer.name": "sgd", "optimizer.momentum": 0.0}, "nesterov"),
         ({"finish.soup": True, "schedule.epochs": 1}, "soup"),
         ({"technique.name": "from_scratch", "backbone.weights": "a.safetensors"}, "from_scratch"),
         ({"technique.name": "from_scratch", "technique.freeze_batch_norm": True}, "from_scratch"),
