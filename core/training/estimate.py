@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from core.training.rehearsal import Rehearsal
 
 # A process with torch and timm before it does anything, measured: seconds and megabytes.
-SECONDS_TO_START, MEGABYTES_TO_START = 4.0, 700.0
+SECONDS_TO_START, MEGABYTES_TO_START = 5.0, 700.0
 # Figures with their intervals, the temperature, the model and its hashes on the disk, measured.
-SECONDS_TO_FINISH = 1.0
+SECONDS_TO_FINISH = 0.5
 # Validation images on which a tuning first looks at its augmentation, at most.
 MOST_CHECKED = 64
 # Weights, gradients, two moments, the best epoch's weights and a checkpoint on its way.

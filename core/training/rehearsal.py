@@ -20,6 +20,7 @@ from torch import nn
 from core import recipe as recipes
 from core.data import loader
 from core.data.dataset import Dataset
+from core.models import device as devices
 from core.models import features as feature_cache
 from core.models import network as networks
 from core.models import stages, weights
@@ -118,22 +119,46 @@ class Rehearsal:
 
     def head(self, recipe: Recipe) -> float:
         """Of training a head on features, all epochs, tried on made-up ones of the same size."""
-        solved = recipe.head.kind in FITTED
-        labels = self.work.labels_of("train")
-        some = spread(labels, MOST_SOLVED) if solved else labels
-        short = shortened(recipe)
+        if recipe.head.kind in FITTED:
+            return self.solving(recipe)
+        short, labels = shortened(recipe), self.work.labels_of("train")
         work = replace(self.work, recipe=short)
-        features, held_out = made_up(work, some), made_up(work, work.labels_of("val"))
-        if solved:
-            taken = seconds_of(
-                lambda: list(techniques.solved(work, short, features, some, held_out))
-            )
-            return float(taken * (len(labels) / len(some)) ** GROWTH[recipe.head.kind])
-        ends = told_at(techniques.learned(work, short, features, some, held_out))
+        features, held_out = made_up(work, labels), made_up(work, work.labels_of("val"))
+        ends = told_at(techniques.learned(work, short, features, labels, held_out))
         asked = recipe.compute.batch_size
         batch = techniques.HEAD_BATCH if asked == "auto" else asked
         steps = len(balance.order(labels, work.n_classes, recipe, batch, 1))
         return optim.epochs_of(recipe, steps) * (ends[-1][1] - ends[1][1]) / (EPOCHS - 1)
+
+    def solving(self, recipe: Recipe) -> float:
+        """Of solving for a head at once; on real features, where the cache has some of them.
+
+        How long a solver looks for its answer depends on them. The first, small one loads it.
+        """
+        features, labels = self.known_or_made_up()
+        held_out = made_up(self.work, self.work.labels_of("val"))
+        work = replace(self.work, recipe=recipe)
+
+        def solve(n: int) -> float:
+            some = np.unique(np.r_[first_of_each(labels), spread(np.arange(len(labels)), n)])
+            head = techniques.solved(work, recipe, features[some], labels[some], held_out)
+            return seconds_of(lambda: list(head))
+
+        loading = solve(0)
+        taken = solve(MOST_SOLVED)
+        times = len(self.work.rows("train")) / min(len(labels), MOST_SOLVED)
+        return float(loading + taken * max(1.0, times) ** GROWTH[recipe.head.kind])
+
+    def known_or_made_up(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features N×F of training images and their labels N: those kept, else made-up ones."""
+        work = self.work
+        dtype = devices.forward_dtype(work.device)
+        known = feature_cache.FeatureCache(work.network, work.preprocessing, dtype).known
+        digests, rows = work.dataset.table["sha256"].to_numpy(), work.rows("train")
+        kept = [row for row in rows if digests[row] in known]
+        if len(set(work.labels[kept])) < len(set(work.labels[rows])):
+            return made_up(work, work.labels[rows]), work.labels[rows]
+        return np.stack([known[digests[row]] for row in kept]), work.labels[kept]
 
     def tuning(self) -> float:
         """Of training the network itself, all epochs; the pictures are decoded already."""
@@ -141,17 +166,25 @@ class Rehearsal:
         batch = batching.size(full, full.network)
         small = self.small(batch)
         source = returned(tuning.source_of(small))
-        ends = told_at(tuning.trained(small, source, None, batch))
+        rate = tuning.rate_of(small.recipe, batch, batch)
+        ends = told_at(tuning.trained(small, source, None, batch, rate))
         n_small = {part: len(small.rows(part)) for part in ("train", "val")}
         image = sum(end.seconds for end, _ in ends[2:]) / (EPOCHS - 1) / n_small["train"]
         besides = (ends[-1][1] - ends[1][1]) / (EPOCHS - 1) - image * n_small["train"]
-        scoring = self.scoring if source.network is small.network else image / 3
+        cut = source.network is not small.network
+        scoring = FORWARD_SHARE * image if cut else self.scoring
         besides += (len(full.rows("val")) - n_small["val"]) * scoring
         order = balance.order(full.labels_of("train"), full.n_classes, recipe, batch, 1)
         epochs = optim.epochs_of(recipe, len(order))
         images = sum(map(len, order)) * sum(self.share(epoch) for epoch in range(1, epochs + 1))
         searched = range_test.STEPS * batch * (recipe.optimizer.learning_rate == "find")
-        return (images + searched) * image + epochs * max(0.0, besides)
+        return (images + searched) * image + epochs * max(0.0, besides) + cut * self.trunk
+
+    @property
+    def trunk(self) -> float:
+        """Of passing all images through frozen stages, which are most of the network."""
+        _, image = self.forward(devices.forward_dtype(self.work.device))
+        return len(self.work.rows("train")) * image + len(self.work.rows("val")) * self.scoring
 
     def small(self, batch: int) -> Work:
         """The same work on one batch of training images, decoded already, for a few epochs."""
@@ -180,6 +213,11 @@ class Rehearsal:
 def spread(values: np.ndarray, n: int) -> np.ndarray:
     """At most n of some values, evenly from first to last."""
     return np.asarray(values[np.linspace(0, len(values) - 1, min(n, len(values))).astype(int)])
+
+
+def first_of_each(labels: np.ndarray) -> np.ndarray:
+    """Where the first two images of each class stand."""
+    return np.concatenate([np.nonzero(labels == one)[0][:2] for one in np.unique(labels)])
 
 
 def made_up(work: Work, labels: np.ndarray) -> np.ndarray:
