@@ -73,9 +73,9 @@ def network(family: str) -> Iterator[nn.Module]:
 
 @pytest.fixture(scope="module")
 def pictures(family: str) -> Tensor:
-    """Four normalized pictures of noise."""
+    """Two normalized pictures of noise."""
     size = FAMILIES[family][1]
-    return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_the_classifier_is_one_linear_layer_on_the_pooled_features(
     network: nn.Module, pictures: Tensor
 ):
     with torch.no_grad():
-        features = networks.pooled(network, pictures[:2])
-        expected = network(pictures[:2])
+        features = networks.pooled(network, pictures)
+        expected = network(pictures)
     assert features.ndim == 2
     assert torch.allclose(networks.classifier_of(network)(features), expected, atol=1e-5)
 
@@ -134,21 +134,24 @@ def test_it_is_explained(classifier: Classifier):
     size = classifier.preprocessing.size
     random = torch.Generator().manual_seed(0)
     square = torch.randint(0, 256, (3, size, size), generator=random).to(torch.uint8)
-    maps = [explaining.grad_cam(classifier, square, number) for number in range(len(CLASSES))]
-    for heat in maps:
+    speaks = False
+    for number in range(len(CLASSES)):
+        heat = explaining.grad_cam(classifier, square, number)
         assert heat.shape == (size, size)
         assert np.isfinite(heat).all()
         assert heat.min() >= 0
         assert heat.max() <= 1
-    # In a network of random weights nothing may speak for some of the classes.
-    assert max(heat.std() for heat in maps) > 0.01
+        speaks = bool(heat.std() > 0.01)
+        if speaks:
+            break  # In a network of random weights nothing may speak for some of the classes.
+    assert speaks
 
 
 def test_what_was_saved_predicts_the_same(classifier: Classifier, pictures: Tensor, tmp_path: Path):
     classifiers.save(classifier, tmp_path / "model", {})
     loaded = classifiers.load(tmp_path / "model")
-    expected = classifier.probabilities(pictures[:2])
-    assert np.allclose(loaded.probabilities(pictures[:2]), expected, atol=1e-5)
+    expected = classifier.probabilities(pictures)
+    assert np.allclose(loaded.probabilities(pictures), expected, atol=1e-5)
 
 
 def test_its_stages_can_be_cut_apart(network: nn.Module, pictures: Tensor):
