@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from core.data.augment import normalized
 from core.data.loader import squares
 from core.models import device as devices
+from core.models import network as networks
 from core.models import stages
 from core.models.features import BATCH
 from core.training.events import Event, Note
@@ -92,12 +93,12 @@ def passed(
     work: Work, trunk: nn.Module, rows: np.ndarray, dtype: torch.dtype
 ) -> Generator[Event, None, Tensor]:
     """What frozen stages make of some rows, as it comes: N×…, on the CPU."""
-    trunk = trunk.to(device=work.device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = networks.frozen(trunk, work.device, dtype)
     started, found, done = time.monotonic(), [], 0
     for batch in squares(work.pictures, rows.tolist(), work.preprocessing, BATCH, work.threads):
         inputs = normalized(batch.to(work.device), work.preprocessing).to(dtype)
         with torch.inference_mode():
-            found.append(trunk(inputs.contiguous(memory_format=torch.channels_last)).cpu())
+            found.append(fast(inputs.contiguous(memory_format=torch.channels_last)).cpu())
         done += len(batch)
         yield counted(work, "features", done, len(rows), started)
     return torch.cat(found)
