@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from core import recipe as recipes
 from core.schema import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FROZEN = "frozen"
 
@@ -46,17 +49,34 @@ def rows(recipe: Recipe) -> list[Row]:
     ] + [Row("head", "one value for each class", None, "learns")]
 
 
+def check(recipe: Recipe) -> None:
+    """Refuse a size of picture or a drop path that the backbone cannot take, before it is trained.
+
+    Raises: RecipeRefused.
+    """
+    if recipe.image.size != "auto" or recipe.regularization.drop_path:
+        bare(recipe.backbone.name, recipe.image.size, recipe.regularization.drop_path)
+
+
 @lru_cache(maxsize=64)
-def layers(name: str, size: int | Literal["auto"]) -> tuple[Layer, ...]:
-    """The stages of a backbone for pictures of a size, found without weights or arithmetic."""
+def bare(name: str, size: int | Literal["auto"], drop_path: float = 0.0) -> nn.Module:
+    """A backbone without values: shapes alone."""
     import torch
 
     from core.models import network as networks
+
+    values = {"backbone.name": name, "image.size": size, "regularization.drop_path": drop_path}
+    with torch.device("meta"):
+        return networks.create(recipes.made(values), 2, pretrained=False).eval()
+
+
+@lru_cache(maxsize=64)
+def layers(name: str, size: int | Literal["auto"]) -> tuple[Layer, ...]:
+    """The stages of a backbone for pictures of a size, found without weights or arithmetic."""
+    from core.models import network as networks
     from core.models import stages
 
-    recipe = recipes.made({"backbone.name": name, "image.size": size})
-    with torch.device("meta"):
-        network = networks.create(recipe, 2, pretrained=False).eval()
+    network = bare(name, size)
     side = networks.config_of(network)["input_size"][-1]
     return tuple(
         Layer(stage.name, shape, number) for stage, shape, number in stages.outputs(network, side)

@@ -20,7 +20,7 @@ from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import HeadstartError, NotFound, NotNow
-from core.models import weights
+from core.models import architecture, weights
 from core.runs import queue
 from core.schema import Recipe
 from core.settings import settings
@@ -95,13 +95,14 @@ class Run:
 
 
 def check(recipe: Recipe) -> None:
-    """Refuse at once a recipe whose backbone is unknown or whose weights could not be had.
+    """Refuse at once a recipe whose backbone is unknown, unfit for it or without its weights.
 
     Raises: RecipeRefused, WeightsMissing.
     """
     weights.check_name(recipe.backbone.name)
     if recipe.technique.name != "from_scratch":
         weights.check(recipe.backbone.name, recipe.backbone.weights)
+    architecture.check(recipe)
 
 
 def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -> Run:
