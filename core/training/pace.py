@@ -1,8 +1,7 @@
-"""How fast this machine is, measured by a few steps and remembered.
+"""In which number format this machine trains faster, measured by a few steps and remembered.
 
-The number format of training steps is chosen by it, and the page's estimate comes from it. It is
-measured once for each backbone, size and device and kept in the cache, so that the choice, and with
-it the result of a recipe, stays the same.
+It is measured once for each backbone, size and device and kept in the cache, so that the choice,
+and with it the result of a recipe, stays the same.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import torch
 from torch import nn
 
 from core.machine import name as machine_name
-from core.machine import peak_memory_mb
 from core.models import device as devices
 from core.settings import settings
 from core.storage import read_json, write_json
@@ -26,11 +24,9 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Pace:
-    """Images a second: forwards of a frozen backbone, and training steps by number format."""
+    """Images a second of training steps, by number format."""
 
-    frozen: float
     training: dict[str, float]
-    memory_mb: float  # of the process after measuring
 
     @property
     def precision(self) -> str:
@@ -41,7 +37,7 @@ class Pace:
 def measure(network: nn.Module, name: str, size: int, device: torch.device) -> Pace:
     """The pace of a network on a device; measured at most once on one machine."""
     parts = [name, size, str(device), devices.title(device), machine_name(), torch.__version__]
-    parts.append(torch.get_num_threads())
+    parts += [torch.get_num_threads(), "training"]
     key = hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:24]
     path = settings().cache / "pace" / f"{key}.json"
     if not path.exists():
@@ -51,14 +47,8 @@ def measure(network: nn.Module, name: str, size: int, device: torch.device) -> P
 
 def measured(network: nn.Module, size: int, device: torch.device) -> Pace:
     """The pace, by a warm-up and a few steps of each kind."""
-    from core.models.network import frozen, pooled
-
-    dtype = devices.forward_dtype(device)
     inputs = torch.rand(BATCH, 3, size, size, device=device)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
-    fast = frozen(network, device, dtype)
-    with torch.inference_mode():
-        forwards = rate(lambda: pooled(fast, inputs.to(dtype)), device)
     trained = frozen_copy(network, device)
     formats = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if device.type == "mps":
@@ -71,7 +61,7 @@ def measured(network: nn.Module, size: int, device: torch.device) -> Pace:
         loss.backward()
 
     training = {key: rate(lambda kind=kind: step(kind), device) for key, kind in formats.items()}  # type: ignore[misc]
-    return Pace(forwards, training, peak_memory_mb())
+    return Pace(training)
 
 
 def frozen_copy(network: nn.Module, device: torch.device) -> nn.Module:
