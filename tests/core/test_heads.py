@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -262,6 +262,7 @@ def test_dropout_is_not_done_twice_on_a_network():
     width=st.integers(1, 5),
     odd=st.sampled_from(["constant", "copies", "one varies", "huge", "tiny", "usual"]),
 )
+@settings(max_examples=30)
 @example(kind="knn", seed=0, n_classes=2, each=1, width=3, odd="usual")
 @example(kind="logistic", seed=0, n_classes=2, each=1, width=3, odd="constant")
 @example(kind="svm rbf", seed=0, n_classes=3, each=2, width=3, odd="constant")
