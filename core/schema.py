@@ -116,6 +116,11 @@ CLASHES: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
         "0.9 or optimizer.nesterov to false",
     ),
     (
+        lambda r: r.head.kind == "mlp" and r.head.batch_norm and r.compute.batch_size == 1,
+        "head.batch_norm needs several images in a batch, and compute.batch_size is 1; set it to 2 "
+        "or more",
+    ),
+    (
         lambda r: r.finish.soup and r.schedule.epochs < 2,
         "finish.soup averages the weights of several epochs, and schedule.epochs is 1",
     ),

@@ -93,16 +93,11 @@ def row(one: Ranked) -> None:
 def proposal(advice: Advice) -> None:
     """Each proposed value with its reason and source, what a training takes, and the button."""
     st.markdown(f"**Proposed recipe**, laid over the preset {advice.preset}")
-    st.dataframe(
-        [
-            {
-                "Field": one.field, "Value": str(one.value), "Because": one.reason,
-                "Source": one.source,
-            }
-            for one in advice.reasons
-        ],
-        hide_index=True, column_config={"Because": st.column_config.TextColumn(width="large")},
-    )  # fmt: skip
+    for one in advice.reasons:
+        st.markdown(
+            f"- **{widgets.plain(widgets.label_of(one.field))}: {widgets.plain(one.value)}.** "
+            f"{widgets.plain(one.reason)} :gray[({widgets.plain(one.source)})]"
+        )
     st.button(
         "Take this recipe", type="primary", icon=":material/check:", key="take recipe",
         on_click=take, args=(recipes.to_yaml(advice.recipe),),

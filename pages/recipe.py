@@ -16,7 +16,7 @@ from core.schema import Recipe
 from core.training import estimate as estimating
 from pages import advice, architecture, widgets
 
-SHOWN_FIRST = ("technique.name", "schedule.epochs", "image.size", "image.fit")
+SHOWN_FIRST = ("technique.name", "head.kind", "schedule.epochs", "image.size", "image.fit")
 PER_ROW = 3
 
 
@@ -102,7 +102,7 @@ def chosen_recipe(base: Recipe, scope: str, dataset: Dataset) -> Recipe | None:
     values: dict[str, Any] = {"backbone.name": backbone_field(base, scope)}
     for column, name in zip(st.columns(len(SHOWN_FIRST)), SHOWN_FIRST, strict=True):
         with column:
-            values[name] = widgets.field(name, base, scope)
+            values[name] = field_if_it_counts(name, base, scope, values)
     st.subheader("Augmentation")
     left, right = st.columns([2, 3])
     with left:

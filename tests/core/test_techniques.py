@@ -222,6 +222,7 @@ def test_every_optimizer_goes_with_every_schedule(
         ({"optimizer.learning_rate": "find", "head.kind": "logistic"}, "find"),
         ({"optimizer.name": "sgd", "optimizer.momentum": 0.0}, "nesterov"),
         ({"finish.soup": True, "schedule.epochs": 1}, "soup"),
+        ({"head.kind": "mlp", "head.batch_norm": True, "compute.batch_size": 1}, "batch_norm"),
         ({"technique.name": "from_scratch", "backbone.weights": "a.safetensors"}, "from_scratch"),
         ({"technique.name": "from_scratch", "technique.freeze_batch_norm": True}, "from_scratch"),
     ],
