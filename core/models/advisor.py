@@ -38,6 +38,10 @@ class Cost(Protocol):
         """Of the whole run."""
 
     @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each phase; `start` is over before a run's own clock begins."""
+
+    @property
     def memory_mb(self) -> float:
         """At its peak, in megabytes."""
 
@@ -78,6 +82,7 @@ class Advice:
             "estimate": {
                 "seconds": round(self.estimate.seconds, 1),
                 "memory_mb": round(self.estimate.memory_mb),
+                "phases": {name: round(one, 1) for name, one in self.estimate.phases.items()},
             },
             "seconds": round(self.seconds, 1),
         }
@@ -104,7 +109,7 @@ def advise(dataset: Dataset, preset: str | None, estimator: Estimator) -> Iterat
     ranking = yield from ranked(dataset, parts, looking)
     facts = with_backbone(facts, chosen(ranking))
     yield Doing("Measuring a few steps on this machine", 0.0)
-    facts, draft, cost = affordable(dataset, preset, facts, chosen(ranking), estimator)
+    facts, draft, cost = affordable(dataset, preset, facts, ranking, estimator)
     counts = dataset.table["label"].value_counts()
     yield Advice(
         images=len(dataset.table), classes=len(dataset.classes), likeness=seen,
@@ -151,14 +156,18 @@ def with_backbone(facts: Facts, backbone: Ranked) -> Facts:
 
 
 def affordable(
-    dataset: Dataset, preset: str | None, facts: Facts, backbone: Ranked, estimator: Estimator
+    dataset: Dataset,
+    preset: str | None,
+    facts: Facts,
+    ranking: tuple[Ranked, ...],
+    estimator: Estimator,
 ) -> tuple[Facts, Draft, Cost]:
     """Proposals whose training does not take too long here, and what it takes.
 
     A technique that does is noted in the facts, and the rules are asked again.
     """
     while True:
-        draft = drafted(preset, facts, backbone)
+        draft = drafted(preset, facts, ranking)
         technique = draft.recipe.technique.name
         cost = estimator(dataset, draft.recipe)
         tried = replace(facts, minutes={**facts.minutes, technique: cost.seconds / 60})
@@ -176,23 +185,27 @@ class Draft:
     reasons: tuple[Proposal, ...]
 
 
-def drafted(preset: str | None, facts: Facts, backbone: Ranked) -> Draft:
+def drafted(preset: str | None, facts: Facts, ranking: tuple[Ranked, ...]) -> Draft:
     """What the rules propose, laid over a preset; without one, over that of the technique."""
-    reasons = (because(backbone), *proposals.propose(facts))
+    reasons = (because(chosen(ranking), len(ranking)), *proposals.propose(facts))
     values = {one.field: one.value for one in reasons}
     name = preset or PRESET_OF[values["technique.name"]]
     recipe = recipes.changed(recipes.preset(name), recipes.by_section(values))
     return Draft(name, recipe, reasons)
 
 
-def because(backbone: Ranked) -> Proposal:
-    """Why the recommended backbone is."""
+def because(backbone: Ranked, of: int) -> Proposal:
+    """Why the recommended backbone is, of so many that are here."""
+    grounds = (
+        "Of the backbones on this machine none is more accurate on your photos beyond luck, and "
+        "of those as good this is the fastest"
+        if of > 1
+        else "No other backbone has its weights on this machine"
+    )
     return Proposal(
         "backbone.name", backbone.name,
-        f"Of the backbones on this machine none is more accurate on your photos beyond luck, and "
-        f"of those as good this is the fastest: {backbone.accuracy:.1%} by a linear classifier "
-        f"({backbone.low:.1%} to {backbone.high:.1%}, n = {backbone.n:,}), "
-        f"{backbone.ms_per_image:.1f} ms an image.",
+        f"{grounds}: {backbone.accuracy:.1%} by a linear classifier ({backbone.low:.1%} to "
+        f"{backbone.high:.1%}, n = {backbone.n:,}), {backbone.ms_per_image:.1f} ms an image.",
         "linear probe, five-fold; McNemar 1947",
     )  # fmt: skip
 

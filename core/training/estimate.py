@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 # A process with torch and timm before it does anything, measured: seconds and megabytes.
 SECONDS_TO_START, MEGABYTES_TO_START = 5.0, 700.0
+# A longer wait than this is for something else, such as a disk.
+MOST_BUSY = 4.0
 # Figures with their intervals, the temperature, the model and its hashes on the disk, measured.
 SECONDS_TO_FINISH = 0.5
 # Validation images on which a tuning first looks at its augmentation, at most.
 MOST_CHECKED = 64
 # Weights, gradients, two moments, the best epoch's weights and a checkpoint on its way.
 COPIES = 7
+# A heap that is kept holds more than one forward needs: measured, so many times its largest layer.
+PASSES = 3
 # One rehearsal at a time: two would slow each other down, and accelerate has one state a process.
 _alone = threading.Lock()
 
@@ -40,7 +44,8 @@ _alone = threading.Lock()
 class Estimate:
     """Seconds that a training will about take, by phase, and megabytes at its peak.
 
-    `start` is the time until the worker has loaded its libraries; a run's own clock starts then.
+    `start` is the time until a worker has loaded its libraries: the clock of the run, whose
+    `seconds` stand in its result, starts after it.
     """
 
     phases: dict[str, float]
@@ -68,13 +73,15 @@ def estimate(dataset: Dataset, recipe: Recipe) -> Estimate:
     machine.keep_heap()
     settings().cache.mkdir(parents=True, exist_ok=True)
     with _alone, tempfile.TemporaryDirectory(dir=settings().cache) as folder:
-        tried = rehearsal.Rehearsal(rehearsal.work_of(dataset, recipe, Path(folder)))
+        work, busy = rehearsal.busy(lambda: rehearsal.work_of(dataset, recipe, Path(folder)))
+        tried = rehearsal.Rehearsal(work)
         try:
-            phases = PHASES[recipe.technique.name](tried)
-            memory = memory_of(tried)
+            start = {"start": SECONDS_TO_START * min(busy, MOST_BUSY)}
+            phases = start | PHASES[recipe.technique.name](tried)
+            memory = memory_of(tried, phases)
         finally:
             rehearsal.forget_accelerator()
-    return Estimate({"start": SECONDS_TO_START, **phases}, memory)
+    return Estimate(phases, memory)
 
 
 def frozen(tried: Rehearsal) -> dict[str, float]:
@@ -143,16 +150,18 @@ def together(tried: Rehearsal, compute: float) -> float:
     return max(tried.decoding, compute)
 
 
-def memory_of(tried: Rehearsal) -> float:
+def memory_of(tried: Rehearsal, phases: dict[str, float]) -> float:
     """Megabytes: the process, the weights and what training keeps of them, the largest batch."""
     from core.models.ranking import memory_mb
     from core.training import batching
 
     work = tried.work
-    weights_mb = sum(p.numel() for p in work.network.parameters()) * 4 / 1e6
-    passing = memory_mb(work.network, work.recipe)
+    forward = memory_mb(work.network, work.recipe)
     if work.recipe.is_frozen:
-        return MEGABYTES_TO_START + 2 * weights_mb + passing
-    batch = batching.size(work, work.network)
-    kept = batching.bytes_per_image(work.network, work.preprocessing.size, work.device) / 1e6
-    return MEGABYTES_TO_START + COPIES * weights_mb + max(passing, batch * kept)
+        return MEGABYTES_TO_START + (PASSES if phases["features"] else 1) * forward
+    network = tried.thawed()
+    batch = batching.size(work, network)
+    kept = batch * batching.bytes_per_image(network, work.preprocessing.size, work.device)
+    copies = COPIES * 4 * sum(p.numel() for p in network.parameters())
+    # Scores come from fp32 forwards whatever is trained.
+    return MEGABYTES_TO_START + PASSES * forward + (copies + kept) / 1e6

@@ -51,6 +51,17 @@ def work_of(dataset: Dataset, recipe: Recipe, folder: Path) -> Work:
     return replace(prepare(dataset, asked, folder, lambda: False), recipe=recipe)
 
 
+def busy(action: Callable[[], Any]) -> tuple[Any, float]:
+    """What an action returns, and how many times longer it took than a free machine would take.
+
+    It should compute in one thread, and long enough for others to come in between.
+    """
+    started, computed = time.perf_counter(), time.thread_time()
+    result = action()
+    own = time.thread_time() - computed
+    return result, max(1.0, (time.perf_counter() - started) / max(own, 1e-3))
+
+
 def seconds_of(action: Callable[[], Any]) -> float:
     """How long an action takes."""
     started = time.perf_counter()
@@ -166,7 +177,7 @@ class Rehearsal:
         batch = batching.size(full, full.network)
         small = self.small(batch)
         source = returned(tuning.source_of(small))
-        rate = tuning.rate_of(small.recipe, batch, batch)
+        rate = tuning.rate_of(small.recipe, source.network, batch, batch)
         ends = told_at(tuning.trained(small, source, None, batch, rate))
         n_small = {part: len(small.rows(part)) for part in ("train", "val")}
         image = sum(end.seconds for end, _ in ends[2:]) / (EPOCHS - 1) / n_small["train"]
@@ -197,6 +208,14 @@ class Rehearsal:
         return replace(
             full, recipe=recipe, parts=parts, network=network, pictures=pictures.__getitem__
         )
+
+    def thawed(self) -> nn.Module:
+        """A copy of the network in which that learns which learns in the end."""
+        recipe, network = self.work.recipe, copy.deepcopy(self.work.network)
+        every = stages.stages(network)
+        n_last = stages.learning(recipe, recipe.schedule.epochs, len(every))
+        tuning.thawed(network, every, n_last)
+        return network
 
     def share(self, epoch: int) -> float:
         """Of what a step over all stages takes, what one takes in this epoch: 0–1.

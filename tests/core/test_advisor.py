@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +154,9 @@ def backbone(name: str, right: list[int], milliseconds: float) -> Judged:
     return Judged(Ranked(name, hits.mean(), 0, 1, len(hits), milliseconds, 100, 0, "mit"), hits)
 
 
+LITE0 = ranking.in_order([backbone("tf_efficientnet_lite0", [1, 0, 1], 5.0)])
+
+
 def test_of_equally_good_backbones_the_fastest_is_recommended():
     slow, fast = backbone("slow", [1] * 95 + [0] * 5, 50), backbone("fast", [1] * 93 + [0] * 7, 5)
     found = ranking.in_order([slow, fast])
@@ -278,8 +281,7 @@ ANY_FACTS = st.builds(
 @settings(max_examples=300)
 @given(ANY_FACTS, st.sampled_from([None, *recipes.PRESETS]))
 def test_whatever_is_proposed_is_a_recipe_with_a_reason_and_a_source_for_each_field(found, preset):
-    best = backbone("tf_efficientnet_lite0", [1, 0, 1], 5.0).backbone
-    draft = advisor.drafted(preset, found, best)
+    draft = advisor.drafted(preset, found, LITE0)
     for one in draft.reasons:
         assert recipes.value_of(draft.recipe, one.field) == one.value
         assert (
@@ -292,6 +294,7 @@ def test_whatever_is_proposed_is_a_recipe_with_a_reason_and_a_source_for_each_fi
 class Cost:
     seconds: float
     memory_mb: float = 100.0
+    phases: dict[str, float] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
@@ -309,8 +312,7 @@ def test_what_would_take_too_long_here_makes_room_for_something_simpler(slow, te
         asked.append(recipe.technique.name)
         return Cost(7_200 if recipe.technique.name in slow else 60)
 
-    best = backbone("tf_efficientnet_lite0", [1, 0, 1], 5.0).backbone
-    known, draft, cost = advisor.affordable(insects, None, facts(), best, estimator)
+    known, draft, cost = advisor.affordable(insects, None, facts(), LITE0, estimator)
     assert draft.recipe.technique.name == known.technique == technique
     assert asked == [*slow, technique]
     assert cost == Cost(60)
@@ -361,6 +363,7 @@ def test_advice_is_complete_keeps_its_features_and_never_looks_at_test_images(in
     assert all(0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1 for one in usable)
     assert [one["field"] for one in told["reasons"]] == list(told["recipe"])
     assert told["estimate"]["seconds"] > 0 and told["estimate"]["memory_mb"] > 0
+    assert set(told["estimate"]["phases"]) == {"start", "features", "head", "finish"}
     assert advice.summary in advisor.in_words(advice)
     recipe = advice.recipe
     assert (
