@@ -108,7 +108,7 @@ def twin(work: Work) -> tuple[nn.Module, Optimizer]:
     batch = batch_of(work)
     for norm in tuning.frozen_norms(network, recipe, batch, len(work.rows("train"))):
         norm.eval()
-    rate = tuning.rate_of(recipe, batch, batch)
+    rate = tuning.rate_of(recipe, network, batch, batch)
     return network, optim.build(
         recipe, rate, tuning.parts_of(recipe, network, stages.stages(network))
     )

@@ -120,8 +120,4 @@ CLASHES: tuple[tuple[Callable[[Recipe], bool], str], ...] = (
         "head.batch_norm needs several images in a batch, and compute.batch_size is 1; set it to 2 "
         "or more",
     ),
-    (
-        lambda r: r.finish.soup and r.schedule.epochs < 2,
-        "finish.soup averages the weights of several epochs, and schedule.epochs is 1",
-    ),
 )

@@ -62,7 +62,7 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
     batch = first = saved["batch"] if saved else batching.size(work, work.network)
     while True:
         try:
-            rate = saved["rate"] if saved else rate_of(work.recipe, batch, first)
+            rate = saved["rate"] if saved else rate_of(work.recipe, source.network, batch, first)
             yield from trained(work, source, saved, batch, rate)
             break
         except torch.OutOfMemoryError:
@@ -170,12 +170,12 @@ def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
     task.network.load_state_dict(state.best_weights)
 
 
-def rate_of(recipe: Recipe, batch: int, first: int) -> float:
+def rate_of(recipe: Recipe, network: nn.Module, batch: int, first: int) -> float:
     """The learning rate of a recipe; it follows the batch size where that was left to us.
 
     first: the batch size tried first; a rate that the user names is meant for that one.
     """
-    rate = optim.rate_of(recipe, optim.kind_of_rate(recipe))
+    rate = optim.rate_of(recipe, optim.kind_of_rate(recipe, network))
     if recipe.compute.batch_size != "auto":
         return rate
     named = not isinstance(recipe.optimizer.learning_rate, str)

@@ -236,7 +236,7 @@ def test_a_memory_that_is_too_small_halves_the_batch_until_it_fits(
     assert max(seen.tried[2:]) == 2
     # The rate suits the batch that was trained with at last.
     usual = optim.RATES["adamw"]["scratch"]
-    assert seen.rates == pytest.approx([usual * (2 / 32) ** 0.5] * len(seen.rates))
+    assert seen.rates == pytest.approx([usual * (2 / 16) ** 0.5] * len(seen.rates))
 
 
 def test_where_the_memory_is_enough_nothing_is_said_of_it(
@@ -245,7 +245,7 @@ def test_where_the_memory_is_enough_nothing_is_said_of_it(
     seen = work_with(8, photos, monkeypatch, "technique.name=from_scratch")
     assert seen.end.reason == "finished"
     assert not [note for note in notes_of(seen.events) if "memory" in note.text]
-    assert seen.rates == pytest.approx([1e-3 * (8 / 32) ** 0.5] * len(seen.rates))
+    assert seen.rates == pytest.approx([1e-3 * (8 / 16) ** 0.5] * len(seen.rates))
 
 
 def test_a_batch_size_that_is_named_and_too_large_fails_with_the_way_out(

@@ -334,14 +334,18 @@ def test_a_rate_that_is_named_is_taken_and_others_are_looked_up():
 
 
 @pytest.mark.parametrize(
-    ("technique", "kind"),
+    ("technique", "norm", "kind"),
     [
-        ("feature_extraction", "head"), ("last_stages", "tune"), ("gradual", "tune"),
-        ("finetune", "tune"), ("from_scratch", "scratch"),
+        ("last_stages", nn.BatchNorm2d(3), "tune"), ("finetune", nn.BatchNorm2d(3), "tune"),
+        ("finetune", nn.LayerNorm(3), "tune_layer_norm"),
+        ("gradual", nn.LayerNorm(3), "tune_layer_norm"),
+        ("from_scratch", nn.BatchNorm2d(3), "scratch"),
+        ("from_scratch", nn.LayerNorm(3), "scratch"),
     ],
 )  # fmt: skip
-def test_rates_are_looked_up_by_what_is_trained(technique: str, kind: str):
-    assert optim.kind_of_rate(recipe_of(f"technique.name={technique}")) == kind
+def test_rates_are_looked_up_by_what_is_trained(technique: str, norm: nn.Module, kind: str):
+    recipe = recipe_of(f"technique.name={technique}")
+    assert optim.kind_of_rate(recipe, nn.Sequential(nn.Flatten(), norm)) == kind
 
 
 def test_the_layers_decay_of_auto_is_one_from_scratch():

@@ -247,7 +247,7 @@ def test_changes_are_laid_over_a_recipe_and_leave_the_rest():
     best = recipes.preset("best")
     changed = recipes.changed(best, {"schedule": {"epochs": 1}})
     assert set(recipes.differences(best, changed)) == {"schedule.epochs"}
-    assert best.schedule.epochs == 40
+    assert best.schedule.epochs == 20
 
 
 def test_merging_changes_neither_of_its_parts():
