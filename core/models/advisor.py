@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,23 +30,24 @@ if TYPE_CHECKING:
 PRESET_OF = {"feature_extraction": "quick", "last_stages": "balanced", "finetune": "balanced"}
 
 
-class Cost(Protocol):
-    """What a training takes."""
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a training will about take, by phase, and megabytes at its peak.
+
+    `start` is the time until a worker has loaded its libraries: the clock of the run, whose
+    `seconds` stand in its result, starts after it.
+    """
+
+    phases: dict[str, float]
+    memory_mb: float
 
     @property
     def seconds(self) -> float:
-        """Of the whole run."""
-
-    @property
-    def phases(self) -> dict[str, float]:
-        """Seconds of each phase; `start` is over before a run's own clock begins."""
-
-    @property
-    def memory_mb(self) -> float:
-        """At its peak, in megabytes."""
+        """Of everything together."""
+        return sum(self.phases.values())
 
 
-Estimator = Callable[[Dataset, Recipe], Cost]
+Estimator = Callable[[Dataset, Recipe], Estimate]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Advice:
     preset: str
     recipe: Recipe
     reasons: tuple[Proposal, ...]
-    estimate: Cost
+    estimate: Estimate
     seconds: float
 
     def to_json(self) -> Json:
@@ -161,7 +162,7 @@ def affordable(
     facts: Facts,
     ranking: tuple[Ranked, ...],
     estimator: Estimator,
-) -> tuple[Facts, Draft, Cost]:
+) -> tuple[Facts, Draft, Estimate]:
     """Proposals whose training does not take too long here, and what it takes.
 
     A technique that does is noted in the facts, and the rules are asked again.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from core import machine
 from core.data import split
 from core.data.dataset import Dataset
 from core.models import advisor
-from core.models.advisor import Advice
+from core.models.advisor import Advice, Estimate
 from core.models.ranking import Doing
 from core.schema import Recipe
 from core.settings import settings
@@ -38,23 +37,6 @@ COPIES = 7
 PASSES = 3
 # One rehearsal at a time: two would slow each other down, and accelerate has one state a process.
 _alone = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Seconds that a training will about take, by phase, and megabytes at its peak.
-
-    `start` is the time until a worker has loaded its libraries: the clock of the run, whose
-    `seconds` stand in its result, starts after it.
-    """
-
-    phases: dict[str, float]
-    memory_mb: float
-
-    @property
-    def seconds(self) -> float:
-        """Of everything together."""
-        return sum(self.phases.values())
 
 
 def advise(dataset: Dataset, preset: str | None = None) -> Iterator[Doing | Advice]:

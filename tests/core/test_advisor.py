@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from core.data import importing, split
 from core.data.dataset import Dataset
 from core.models import advisor, likeness, probe, proposals, ranking, weights
 from core.models import network as networks
+from core.models.advisor import Estimate
 from core.models.proposals import Facts
 from core.models.ranking import Judged, Ranked
 from core.training import estimate as estimating
@@ -290,13 +291,6 @@ def test_whatever_is_proposed_is_a_recipe_with_a_reason_and_a_source_for_each_fi
     assert recipes.from_yaml(recipes.to_yaml(draft.recipe)) == draft.recipe
 
 
-@dataclass(frozen=True)
-class Cost:
-    seconds: float
-    memory_mb: float = 100.0
-    phases: dict[str, float] = field(default_factory=dict)
-
-
 @pytest.mark.parametrize(
     ("slow", "technique"),
     [
@@ -308,14 +302,14 @@ class Cost:
 def test_what_would_take_too_long_here_makes_room_for_something_simpler(slow, technique, insects):
     asked = []
 
-    def estimator(dataset: Dataset, recipe: recipes.Recipe) -> Cost:
+    def estimator(dataset: Dataset, recipe: recipes.Recipe) -> Estimate:
         asked.append(recipe.technique.name)
-        return Cost(7_200 if recipe.technique.name in slow else 60)
+        return Estimate({"tune": 7_200 if recipe.technique.name in slow else 60}, 100)
 
     known, draft, cost = advisor.affordable(insects, None, facts(), LITE0, estimator)
     assert draft.recipe.technique.name == known.technique == technique
     assert asked == [*slow, technique]
-    assert cost == Cost(60)
+    assert cost.seconds == 60
     assert "120 minutes" in draft.reasons[1].reason or not slow
 
 

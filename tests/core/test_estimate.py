@@ -10,9 +10,10 @@ import torch
 from core import recipe as recipes
 from core.data import importing, loader
 from core.data.dataset import Dataset
+from core.models.advisor import Estimate
 from core.schema import Recipe
 from core.training import rehearsal
-from core.training.estimate import PHASES, Estimate, estimate
+from core.training.estimate import PHASES, estimate
 from core.training.events import Ended
 from core.training.fit import fit
 from core.training.techniques import TECHNIQUES
