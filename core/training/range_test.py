@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import statistics
 from collections.abc import Generator
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ HOPELESS, FLOOR = 4.0, 0.25
 # Losses this near the least one, in proportion and in nats, are as good: of those rates, the
 # highest counts. After a linear probe the loss is flat over all small rates.
 NEARLY, NEARLY_NATS = 1.05, 0.01
+# So many first steps, at rates that change nothing yet, show the level and how much batches differ.
+QUIET = 10
 # The rate with the least loss is already on the edge; a tenth of it is the usual choice.
 SAFETY = 10.0
 # Epoch numbers no training reaches, so that the test sees other random versions of the images.
@@ -84,7 +87,7 @@ def endless(task: loop.Task) -> Generator[tuple[Tensor, Tensor], None, None]:
 
 def smoothed(losses: list[float]) -> list[float]:
     """A running mean of losses, one for each."""
-    course, mean = [], losses[0]
+    course, mean = [], sum(losses[:MEMORY]) / len(losses[:MEMORY])
     for loss in losses:
         mean += (loss - mean) / MEMORY
         course.append(mean)
@@ -92,8 +95,19 @@ def smoothed(losses: list[float]) -> list[float]:
 
 
 def chosen(losses: list[float], rates: list[float]) -> float:
-    """A tenth of the highest rate whose smoothed loss is about the least."""
-    course = [loss if math.isfinite(loss) else math.inf for loss in smoothed(losses)]
-    enough = NEARLY * min(course) + NEARLY_NATS
-    best = max(rate for rate, loss in zip(rates, course, strict=True) if loss <= enough)
+    """A tenth of the highest rate whose smoothed loss is about the least.
+
+    Where no rate brings the loss below its first level by more than batches differ, as after a
+    linear probe, a tenth of the highest rate that leaves it there.
+    """
+    losses = list(itertools.takewhile(math.isfinite, losses))
+    if not losses:
+        return rates[0] / SAFETY
+    course = smoothed(losses)
+    quiet = losses[:QUIET]
+    level = sum(quiet) / len(quiet)
+    wobble = statistics.pstdev(quiet) / math.sqrt(MEMORY)
+    fallen = min(course) < level - 2 * wobble
+    enough = NEARLY * min(course) + NEARLY_NATS if fallen else level + wobble + NEARLY_NATS
+    best = max(rate for rate, loss in zip(rates, course, strict=False) if loss <= enough)
     return best / SAFETY
