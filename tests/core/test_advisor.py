@@ -230,7 +230,7 @@ CASES = [
     ({"per_class": (100, 400, 900), "accuracy": 0.99}, {"accuracy": 0.99}, "balance.method",
      "class_weights", "none"),
     ({"per_class": (10, 400, 900)}, {"per_class": (100, 400, 900)}, "balance.strength", 0.5, None),
-    ({"accuracy": 0.99}, {}, "schedule.epochs", 40, 12),
+    ({"accuracy": 0.99}, {}, "schedule.epochs", 40, 4),
     ({"accuracy": 0.99, "images": 20_000}, {"accuracy": 0.99}, "schedule.epochs", 15, 40),
     ({}, {"accuracy": 0.99}, "schedule.min_steps", 500, None),
     ({}, {"accuracy": 0.99}, "stopping.patience", 0, None),
