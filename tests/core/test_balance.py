@@ -303,7 +303,7 @@ def by_class(
 
 
 def test_images_are_changed_the_more_the_rarer_their_class_is():
-    given_ = Augmentation(policy="light", rotation=10.0)
+    given_ = Augmentation(policy="light", rotation=10.0, random_crop=0.5)
     common, rarer, rarest = by_class(given_)
     assert common == given_
     assert (rarer.rotation, rarest.rotation) == pytest.approx((10 + 5 * GAIN, 10 + 9 * GAIN))
