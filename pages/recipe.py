@@ -18,6 +18,11 @@ from pages import advice, architecture, widgets
 
 SHOWN_FIRST = ("technique.name", "head.kind", "schedule.epochs", "image.size", "image.fit")
 PER_ROW = 3
+COMMERCIAL = {
+    "yes": "",
+    "no": " · **not for commercial use**",
+    "unknown": " · commercial use: not said",
+}
 
 
 def base_recipe() -> tuple[Recipe, str, str]:
@@ -77,9 +82,8 @@ def card(one: catalog.Backbone, key: str) -> None:
             f"{one.imagenet_top1:.1f} % on ImageNet" if one.imagenet_top1 else "no ImageNet figure"
         )
         st.caption(
-            f"{one.parameters_m:g} M parameters · {one.input_size} px · {accuracy}  \n"
-            f"license {widgets.plain(one.license)}"
-            + ("" if one.commercial == "yes" else " · **not for commercial use**")
+            f"{one.parameters_m:g} M parameters · {one.gmacs:g} GMACs · {one.input_size} px · "
+            f"{accuracy}  \nlicense {widgets.plain(one.license)}{COMMERCIAL[one.commercial]}"
         )
         st.badge(
             "usable now" if here else "needs the hub",

@@ -80,7 +80,8 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
 def source_of(work: Work) -> Generator[Event, None, Source]:
     """Whole pictures; or, where nothing is augmented, what frozen stages make of them, once."""
     recipe = work.recipe
-    if recipe.technique.name == "last_stages" and recipe.augmentation.does_nothing:
+    changed = balance.METHODS[recipe.balance.method].augmented
+    if recipe.technique.name == "last_stages" and recipe.augmentation.does_nothing and not changed:
         kept = yield from kept_outputs(work, recipe.technique.stages)
         if kept is not None:
             return from_kept(work, kept)

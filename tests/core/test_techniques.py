@@ -112,6 +112,16 @@ def test_without_augmentation_the_frozen_stages_see_every_image_once(
     assert 0 < sum(passed) < 3 * training
 
 
+def test_rare_classes_are_changed_also_where_nothing_else_is(prepared: Prepared):
+    chosen = {"technique__name": "last_stages", "technique__stages": 1}
+    plain, more = (
+        [s.loss for s in steps_of(happened(prepared(balance__method=method, **chosen)))
+         if s.phase == "tune"] for method in ("oversample", "augment_minority")
+    )  # fmt: skip
+    assert len(plain) == len(more)
+    assert not np.allclose(plain, more, rtol=0.05)
+
+
 def test_kept_outputs_give_the_same_training_as_whole_passes(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ):
