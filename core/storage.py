@@ -164,6 +164,14 @@ def mend_lines(path: Path) -> None:
             file.write(b"\n")
 
 
+def cut_lines(path: Path) -> None:
+    """Take away a line that a killed writer left open: nobody has ever read it."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
 @contextmanager
 def held(path: Path, seconds: float = 10.0) -> Iterator[None]:
     """A lock that the kernel frees when this process dies.

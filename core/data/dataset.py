@@ -1,4 +1,8 @@
-"""The labelled images on disk: one folder for each dataset, content stored under its hash."""
+"""The labelled images on disk: one folder for each dataset, content stored under its hash.
+
+`images.parquet` and `dataset.json` are revision 1 and never change; each line of `journal.jsonl`
+makes another revision (`core.data.replay`).
+"""
 
 from __future__ import annotations
 
@@ -12,21 +16,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from core.data import replay
+from core.data.replay import COLUMNS, LATER_COLUMNS
 from core.errors import NotFound
 from core.settings import settings
 from core.storage import Json, checked_id, read_json, write_json
 
-COLUMNS = ("name", "label", "part", "sha256", "width", "height", "bytes", "format", "remarks")
-
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images and where they lie.
+    """One revision of labelled images, and where they lie.
 
     table: one row an image, sorted by name: `name` (as in the archive, unique), `label` (class
     name), `part` (train, val, test where the user chose it, else empty), `sha256` of the content,
-    `width`, `height`, `bytes`, `format`, `remarks`. Columns are text but for the three sizes.
+    `width`, `height`, `bytes`, `format`, `remarks`, `group` (images of the same non-empty group
+    stay on one side of a split). Columns are text but for the three sizes. Images that the user
+    excluded are not in it.
     classes: the class names, sorted; class number k is `classes[k]`.
+    skipped: the files that were left out while importing, with the reason.
     """
 
     id: str
@@ -57,11 +64,16 @@ def digest_of(table: pd.DataFrame) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def table_of(rows: list[Json]) -> pd.DataFrame:
+    """The rows of imported images as a table; what they do not say of later columns is empty."""
+    return pd.DataFrame([{**LATER_COLUMNS, **row} for row in rows], columns=list(COLUMNS))
+
+
 def write(
     folder: Path, dataset_id: str, name: str, created: str, rows: list[Json], skipped: list[Json]
 ) -> None:
     """Write the index of a dataset whose images already lie in `folder/images`."""
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("name", ignore_index=True)
+    table = table_of(rows).sort_values("name", ignore_index=True)
     table.to_parquet(folder / "images.parquet", index=False)
     write_json(
         folder / "dataset.json",
@@ -78,8 +90,24 @@ def write(
     )
 
 
-def load(dataset_id: str) -> Dataset:
-    """The dataset with this id.
+def load(dataset_id: str, revision: int | None = None) -> Dataset:
+    """A revision of the dataset with this id; the newest, if none is named.
+
+    Raises: NotFound.
+    """
+    folder = folder_of(dataset_id)
+    newest = replay.newest(replay.lines_of(folder))
+    wanted = newest if revision is None else revision
+    if not 1 <= wanted <= newest:
+        raise NotFound(
+            f"The dataset {dataset_id} has no revision {wanted}.",
+            f"The newest is {newest}; `python -m core journal {dataset_id}` lists all.",
+        )
+    return _load(folder, wanted)
+
+
+def folder_of(dataset_id: str) -> Path:
+    """The folder of the dataset with this id.
 
     Raises: NotFound.
     """
@@ -88,33 +116,45 @@ def load(dataset_id: str) -> Dataset:
         raise NotFound(
             f"There is no dataset {dataset_id}.", "`python -m core datasets` lists all of them."
         )
-    return _load(folder)
+    return folder
 
 
 @lru_cache(maxsize=16)
-def _load(folder: Path) -> Dataset:
-    """A dataset never changes once it is written, so that one reading serves everybody."""
+def _load(folder: Path, revision: int) -> Dataset:
+    """A revision never changes once it is written, so that one reading serves everybody."""
     facts = read_json(folder / "dataset.json")
+    lines = [line for line in replay.lines_of(folder) if line["revision"] <= revision]
+    table = replay.table_at(folder, lines)
     return Dataset(
         id=facts["id"],
         name=facts["name"],
-        revision=facts["revision"],
-        digest=facts["digest"],
+        revision=revision,
+        digest=digest_of(table) if lines else facts["digest"],
         created=facts["created"],
-        classes=tuple(facts["classes"]),
-        table=pd.read_parquet(folder / "images.parquet"),
-        skipped=tuple(facts["skipped"]),
+        classes=tuple(sorted(table["label"].unique())),
+        table=table,
+        skipped=(*facts["skipped"], *replay.skipped_later(folder, lines)),
         folder=folder,
     )
 
 
 def summaries() -> list[Json]:
-    """Id, name, digest, creation time, classes and size of all datasets, the newest first."""
-    found = [
-        {key: value for key, value in read_json(path).items() if key != "skipped"}
-        for path in settings().datasets.glob("[!.]*/dataset.json")
-    ]
+    """Id, name, creation time and, of the newest revision, its number, digest, classes and size.
+
+    The newest dataset comes first. `first_digest` is that of revision 1.
+    """
+    found = [summary_of(path.parent) for path in settings().datasets.glob("[!.]*/dataset.json")]
     return sorted(found, key=lambda facts: str(facts["created"]), reverse=True)
+
+
+def summary_of(folder: Path) -> Json:
+    """The facts of a dataset's newest revision; each line of its journal says what it changed."""
+    facts = read_json(folder / "dataset.json")
+    del facts["skipped"]
+    facts["first_digest"] = facts["digest"]
+    for line in replay.lines_of(folder):
+        facts |= {**line["then"], "revision": line["revision"]}
+    return facts
 
 
 def find(text: str) -> Dataset | None:
@@ -126,15 +166,18 @@ def find(text: str) -> Dataset | None:
 
 
 def with_digest(digest: str, but_not: str) -> Dataset | None:
-    """The dataset with this content, but for the one with the id `but_not`."""
+    """The dataset that was imported with this content, but for the one with the id `but_not`.
+
+    It may have been corrected since: what is found is its newest revision.
+    """
     others = (facts for facts in summaries() if facts["id"] != but_not)
-    match = next((facts for facts in others if facts["digest"] == digest), None)
+    match = next((facts for facts in others if facts["first_digest"] == digest), None)
     return load(match["id"]) if match else None
 
 
 def delete(dataset_id: str) -> None:
     """Remove a dataset and its images; runs keep their figures."""
-    shutil.rmtree(load(dataset_id).folder, ignore_errors=True)
+    shutil.rmtree(folder_of(dataset_id), ignore_errors=True)
     _load.cache_clear()
 
 

@@ -112,7 +112,7 @@ def title_of(path: Path) -> str:
 def first_of_its_kind(new: Dataset) -> Dataset:
     """The dataset that had the same content before, the new copy removed; else the new one."""
     former = dataset.with_digest(new.digest, but_not=new.id)
-    if former is None or former.skipped != new.skipped:
+    if former is None or dataset.load(former.id, 1).skipped != new.skipped:
         return new
     dataset.delete(new.id)
     return former

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data import dataset as datasets
+from core.data.dataset import Dataset
 from core.errors import NotFound
 from core.evaluation import metrics
 from core.evaluation import scores as scoring
@@ -30,7 +30,7 @@ def _stored(path: Path, written: int) -> Scores:
 
 def listed(
     predictions: Path,
-    dataset_id: str,
+    dataset: Dataset,
     split: str,
     true: str | None,
     predicted: str | None,
@@ -39,10 +39,10 @@ def listed(
 ) -> Json:
     """Some scored images: those of one true and one predicted class, else all mistakes.
 
-    Surest first. true, predicted: class names, or None for any.
+    Surest first. dataset: the revision that the run is of. true, predicted: class names, or None
+    for any.
     Raises: NotFound for an unknown class, or a run without scores.
     """
-    dataset = datasets.load(dataset_id)
     scores = stored(predictions).part(split)
     chosen = positions(scores, dataset.classes, true, predicted)
     hashes = dict(zip(dataset.table["name"], dataset.table["sha256"], strict=True))
@@ -77,12 +77,11 @@ def positions(
     return np.asarray(found[np.argsort(-scores.confidence[found], kind="stable")])
 
 
-def digest_of(dataset_id: str, name: str) -> str:
+def digest_of(dataset: Dataset, name: str) -> str:
     """The content hash of an image by its name.
 
     Raises: NotFound.
     """
-    dataset = datasets.load(dataset_id)
     match = dataset.table.loc[dataset.table["name"] == name, "sha256"]
     if match.empty:
         raise NotFound(f"{dataset.name} has no image {name[:80]}.", "Reload the page.")

@@ -134,7 +134,8 @@ def start(dataset: Dataset, recipe: Recipe, preset: str = "") -> Run:
 
     Raises: what `create` raises.
     """
-    same = (r for r in all_runs() if r.dataset == dataset.id and state_of(r) in LIVE)
+    data = (dataset.id, dataset.revision)
+    same = (r for r in all_runs() if (r.dataset, r.revision) == data and state_of(r) in LIVE)
     twin = next((r for r in same if r.recipe == recipe), None)
     if twin is not None:
         return twin
@@ -144,12 +145,12 @@ def start(dataset: Dataset, recipe: Recipe, preset: str = "") -> Run:
 
 
 def again(run: Run, change: Json) -> Run:
-    """Start a run on the same data with a change of the recipe, values by dotted name.
+    """Start a run on the same revision with a change of the recipe, values by dotted name.
 
     Raises: RecipeRefused for a change that cannot be, and what `create` raises.
     """
     recipe = recipes.changed(run.recipe, recipes.by_section(change))
-    return start(datasets.load(run.dataset), recipe)
+    return start(data_of(run), recipe)
 
 
 def load(run_id: str) -> Run:
@@ -163,6 +164,14 @@ def load(run_id: str) -> Run:
     known = {f.name for f in dataclass_fields(Run)} - {"folder"}
     facts = {k: v for k, v in read_json(folder / "run.json").items() if k in known}
     return Run(**facts, folder=folder)
+
+
+def data_of(run: Run) -> Dataset:
+    """The revision that a run is pinned to, whatever was corrected since.
+
+    Raises: NotFound.
+    """
+    return datasets.load(run.dataset, run.revision)
 
 
 def all_runs() -> list[Run]:

@@ -45,13 +45,12 @@ def work(run: Run) -> Iterator[Event]:
 
 def happening(run: Run) -> Iterator[Event]:
     """The events of a run; a fault of ours ends it too, its traceback in worker.log alone."""
-    from core.data import dataset
     from core.training.doctor import attended
     from core.training.fit import fit
 
     stop_file = run.folder / "stop"
     try:
-        data = dataset.load(run.dataset)
+        data = runs.data_of(run)
         training = fit(data, run.recipe, run.folder, stop_file.exists)
         yield from attended(training, run.recipe, data.classes, run.events())
     except HeadstartError as error:

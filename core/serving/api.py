@@ -149,7 +149,8 @@ def run_images(
 ) -> dict[str, Any]:
     """Scored images of a run: a cell of the confusion matrix, else all mistakes, surest first."""
     run = runs.load(run_id)
-    found = mistaken.listed(run.predictions, run.dataset, split, true, predicted, offset, limit)
+    dataset = runs.data_of(run)
+    found = mistaken.listed(run.predictions, dataset, split, true, predicted, offset, limit)
     return {"total": found["total"], "items": [shown(run.dataset, one) for one in found["items"]]}
 
 
@@ -164,7 +165,8 @@ def heat_map(
     if draw is None:
         raise HTTPException(404)
     run = runs.load(run_id)
-    content = image_path(run.dataset, mistaken.digest_of(run.dataset, image)).read_bytes()
+    digest = mistaken.digest_of(runs.data_of(run), image)
+    content = image_path(run.dataset, digest).read_bytes()
     found = explain.explain(run.model, content, class_name)
     return Response(draw(found), media_type="image/png", headers=NOT_KEPT)
 
