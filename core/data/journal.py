@@ -21,6 +21,7 @@ from core.data import dataset as datasets
 from core.data import replay
 from core.data.actions import ACTIONS as ACTIONS
 from core.data.actions import LONGEST_WHO, Before, clean_text
+from core.data.comparing import compare as compare
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused, MachineRefused, NotNow
 from core.settings import settings
