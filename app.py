@@ -6,10 +6,12 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
+from core import jobs
 from core.machine import share_cores
 from core.serving.api import Guard, api
 
 share_cores()  # Predictions beside a training leave it its cores.
+jobs.clean_up()  # What an import left that died with the machine.
 
 app = st.App(
     Path(__file__).parent / "pages" / "frame.py",

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         return self.home / "runs"
 
     @property
+    def jobs(self) -> Path:
+        """Folder with one folder for each piece of work in the background."""
+        return self.home / "jobs"
+
+    @property
     def uploads(self) -> Path:
         """Folder of uploads that are still arriving or waiting to be imported."""
         return self.home / "uploads"

@@ -99,18 +99,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A folder that appears under its name complete, or not at all; it replaces an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    aside.mkdir()
+    lock = lock_of(aside)
     try:
-        yield aside
-        sync_tree(aside)
-        if path.exists():
-            former = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
-            path.rename(former)
-            aside.rename(path)
-            shutil.rmtree(former, ignore_errors=True)
-        else:
-            aside.rename(path)
-        sync_folder(path.parent)
+        with held(lock):  # Says that somebody still works on it: see `remove_unfinished`.
+            aside.mkdir()
+            yield aside
+            sync_tree(aside)
+            put_in_place(aside, path)
     except OSError as error:
         raise MachineRefused(
             f"The folder {path.name} could not be written: {error.strerror or error}.",
@@ -118,6 +113,35 @@ def whole_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Give a folder its name; one that has it already makes room."""
+    if path.exists():
+        former = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+        path.rename(former)
+        aside.rename(path)
+        shutil.rmtree(former, ignore_errors=True)
+    else:
+        aside.rename(path)
+    sync_folder(path.parent)
+
+
+def lock_of(aside: Path) -> Path:
+    """The lock that is held for as long as somebody fills a folder."""
+    return aside.with_suffix(".lock")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the half-done folders that processes which died left in a folder.
+
+    Those that somebody still works on are left alone.
+    """
+    for aside in folder.glob(".*.tmp"):
+        if aside.is_dir() and not is_held(lock_of(aside)):
+            shutil.rmtree(aside, ignore_errors=True)
+            lock_of(aside).unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:
@@ -157,6 +181,23 @@ def parsed(content: bytes) -> list[Json]:
     return found
 
 
+def last_line(path: Path) -> Json | None:
+    """The last whole line of a file that grows, read from its end; None if there is none yet."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        length = 4096
+        while True:
+            file.seek(max(0, size - length))
+            content = file.read(length)
+            # The first line may have been cut by where the reading began.
+            lines = parsed(content if length >= size else content.partition(b"\n")[2])
+            if lines or length >= size:
+                return lines[-1] if lines else None
+            length *= 8
+
+
 def mend_lines(path: Path) -> None:
     """End a line that a killed writer left open, so that the next one starts afresh."""
     if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
@@ -179,7 +220,8 @@ def held(path: Path, seconds: float = 10.0) -> Iterator[None]:
     Raises: Timeout (filelock) when another process has kept it for `seconds`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path, timeout=seconds):
+    # A generator that holds it may be closed by another thread than the one that began it.
+    with FileLock(path, timeout=seconds, thread_local=False):
         yield
 
 

@@ -12,13 +12,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from filelock import Timeout
 
 from core.errors import NotFound
+from core.processes import detached
 from core.runs import queue
 from core.runs import run as runs
 from core.runs.run import Run
@@ -32,7 +31,6 @@ SECONDS_BETWEEN_LOOKS = 0.3
 SECONDS_OF_SILENCE, SECONDS_TO_TERMINATE = 900.0, 15.0
 # A worker found without its lock may still be importing torch.
 SECONDS_TO_START = 30.0
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def ensure() -> None:
@@ -41,28 +39,6 @@ def ensure() -> None:
         log = settings().home / "supervisor.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
-
-
-def detached(
-    command: list[str], log: Path, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Start a process that lives on when this one ends; its output goes to a file."""
-    options: dict[str, bool | int] = (
-        {"creationflags": 0x00000008 | 0x00000200}  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP
-        if sys.platform == "win32"
-        else {"start_new_session": True}
-    )
-    with log.open("ab") as output:
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=ROOT,
-            env={**os.environ, "HEADSTART_HOME": str(settings().home), **environment},
-            **options,  # type: ignore[call-overload]
-        )
-    return process
 
 
 def devices() -> list[str]:

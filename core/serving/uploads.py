@@ -7,11 +7,13 @@ stays flat whatever the size. A finished upload waits in `uploads/` until it is 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from core.data.importing import Imported, import_images, title_of
+from core.data import samples
+from core.data.importing import Imported, from_import_root, import_images, title_of
 from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotNow
+from core.jobs import Step
 from core.settings import settings
 from core.storage import checked_id, free_bytes
 
@@ -86,6 +88,29 @@ def imported(upload_id: str, name: str) -> Iterator[Imported]:
         path.unlink(missing_ok=True)
         raise
     path.unlink(missing_ok=True)
+
+
+def importing_steps(
+    stop: Callable[[], bool],
+    *,
+    upload: str = "",
+    name: str = "",
+    server: str = "",
+    sample: bool = False,
+) -> Iterator[Step]:
+    """The job that takes images in; its result is {"dataset": id}.
+
+    One of three: a finished upload and the file's name, an entry of the allowed root on the
+    server, or the sample. To stop is to abandon it: nothing stays behind.
+    Raises: what `import_images` raises.
+    """
+    if sample:
+        steps = samples.import_sample()
+    else:
+        steps = from_import_root(server) if server else imported(upload, name)
+    for step in steps:
+        result = {"dataset": step.dataset.id} if step.dataset else None
+        yield Step(step.done, step.total, "Checking the images", result=result)
 
 
 def discard(upload_id: str) -> None:

@@ -16,7 +16,8 @@ import pytest
 from core import recipe as recipes
 from core.data import importing
 from core.errors import NotNow, WeightsMissing
-from core.runs import queue, supervisor
+from core.processes import ROOT
+from core.runs import queue
 from core.runs import run as runs
 from core.runs.run import Run
 from core.storage import read_lines
@@ -40,7 +41,7 @@ def made(dataset, settings) -> Run:
 def worker(run: Run) -> subprocess.Popen:
     log = (run.folder / "worker.log").open("ab")
     command = [sys.executable, "-m", "core.runs.worker", str(run.folder)]
-    return subprocess.Popen(command, cwd=supervisor.ROOT, stdout=log, stderr=log)
+    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
 def wait(condition, seconds: float = 90) -> None:
@@ -131,9 +132,7 @@ def test_queued_runs_train_one_after_the_other_and_outlive_who_queued_them(datas
     assert [e.place for e in queue.entries()] == [1, 2]
     assert runs.status(second, []).place == 2
     environment = {**os.environ, "HEADSTART_HOME": str(home)}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "core", "worker"], cwd=supervisor.ROOT, env=environment
-    )
+    server = subprocess.Popen([sys.executable, "-m", "core", "worker"], cwd=ROOT, env=environment)
     try:
         wait(lambda: runs.state_of(first) == "running")
         assert runs.state_of(second) == "queued"
@@ -142,7 +141,7 @@ def test_queued_runs_train_one_after_the_other_and_outlive_who_queued_them(datas
         server.wait()
         wait(lambda: runs.state_of(first) == "finished")
         server = subprocess.Popen(
-            [sys.executable, "-m", "core", "worker"], cwd=supervisor.ROOT, env=environment
+            [sys.executable, "-m", "core", "worker"], cwd=ROOT, env=environment
         )
         wait(lambda: runs.state_of(second) == "finished")
         wait(lambda: queue.entries() == [])

@@ -203,3 +203,25 @@ def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path):
 def test_free_space_is_known_before_the_folder_is_there(tmp_path: Path):
     free = storage.free_bytes(tmp_path / "not" / "yet")
     assert abs(free - shutil.disk_usage(tmp_path).free) < 1e9
+
+
+@pytest.mark.parametrize("length", [1, 4096, 5000, 100_000])
+def test_the_last_line_of_a_growing_file_is_found_from_its_end(tmp_path: Path, length: int):
+    path = tmp_path / "log"
+    assert storage.last_line(path) is None
+    for number in range(3):
+        storage.append_line(path, {"n": number, "text": "é" * length})
+    assert storage.last_line(path) == {"n": 2, "text": "é" * length}
+    with path.open("ab") as file:
+        file.write(b'{"n": 3, "te')
+    assert storage.last_line(path) == {"n": 2, "text": "é" * length}
+
+
+def test_half_done_folders_are_removed_but_not_while_somebody_fills_them(tmp_path: Path):
+    (tmp_path / ".left.abcd.tmp").mkdir()
+    (tmp_path / "whole").mkdir()
+    with storage.whole_folder(tmp_path / "filled") as aside:
+        (aside / "file").write_bytes(b"x")
+        storage.remove_unfinished(tmp_path)
+        assert (aside / "file").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["filled", "whole"]
