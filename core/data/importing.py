@@ -1,29 +1,25 @@
 """Taking images in: archive -> names -> classes -> each file checked once -> a dataset, or nothing.
 
-Data flow: `archive.opened` lists members; `layout.place` gives each a class; this module reads the
-members in order, and threads hash, decode and store them; the folder appears when it is complete.
+Data flow: `archive.opened` lists members; `layout.place` gives each a class; the threads of
+`storing.stored` read, decode and keep them; the folder appears when it is complete.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from core.data import archive, dataset, images, layout
+from core.data import archive, dataset, layout
 from core.data.dataset import Dataset
 from core.data.layout import Placed
+from core.data.members import Member, Source
+from core.data.storing import Skipped, stored
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
 from core.settings import settings
 from core.storage import Json, free_bytes, new_id, whole_folder
 
-# Members read ahead of the threads: enough to keep them busy, few enough to keep memory flat.
-READ_AHEAD_PER_THREAD = 4
 LARGEST_TABLE = 50_000_000
 EMPTY = "The file is empty."
 
@@ -35,14 +31,6 @@ class Imported:
     done: int
     total: int
     dataset: Dataset | None = None
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that was left out, and why."""
-
-    file: str
-    why: str
 
 
 def import_images(path: Path, name: str = "", shown_as: str = "") -> Iterator[Imported]:
@@ -129,8 +117,8 @@ def need_room(size: int) -> None:
 
 
 def sorted_out(
-    source: archive.Source,
-) -> tuple[list[tuple[archive.Member, Placed]], list[Skipped]]:
+    source: Source,
+) -> tuple[list[tuple[Member, Placed]], list[Skipped]]:
     """The members that are images of a class, with their class; and what is left out, with why."""
     members = distinct([m for m in source.members if not layout.is_junk(m.name)])
     pictures = [m for m in members if layout.is_image_name(m.name)]
@@ -143,9 +131,7 @@ def sorted_out(
     return pairs, skipped
 
 
-def read_tables(
-    source: archive.Source, members: Sequence[archive.Member]
-) -> tuple[dict[str, str], list[Skipped]]:
+def read_tables(source: Source, members: Sequence[Member]) -> tuple[dict[str, str], list[Skipped]]:
     """Text of each table by its name; and those that are damaged, with why."""
     tables: dict[str, str] = {}
     damaged = []
@@ -158,7 +144,7 @@ def read_tables(
     return tables, damaged
 
 
-def distinct(members: Sequence[archive.Member]) -> list[archive.Member]:
+def distinct(members: Sequence[Member]) -> list[Member]:
     """Members under names of their own: the second photo of a name gets (2) behind it."""
     taken = {member.name for member in members}
     seen: set[str] = set()
@@ -169,7 +155,7 @@ def distinct(members: Sequence[archive.Member]) -> list[archive.Member]:
             number += 1
             name = numbered(member.name, number)
         seen.add(name)
-        result.append(archive.Member(name, member.size, member.handle))
+        result.append(Member(name, member.size, member.handle))
     return result
 
 
@@ -180,7 +166,7 @@ def numbered(name: str, number: int) -> str:
     return f"{folder}{slash}{last.removesuffix(suffix)} ({number}){suffix}"
 
 
-def reason_to_skip(member: archive.Member) -> str:
+def reason_to_skip(member: Member) -> str:
     """Why a file is no labelled image."""
     if layout.is_image_name(member.name):
         return "It has no class: it lies in no class folder, or in no row of the table."
@@ -193,56 +179,6 @@ def text_of(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("cp1252", "replace")
-
-
-def stored(
-    source: archive.Source, members: Sequence[tuple[archive.Member, Placed]], folder: Path
-) -> Iterator[Json | Skipped]:
-    """Each image checked and stored, in order: its row, or why it was skipped.
-
-    One thread reads the archive from front to back; the others hash, decode and write.
-    """
-    threads = os.cpu_count() or 1
-    waiting: deque[Future[Json | Skipped]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for member, placed in members:
-                try:
-                    content = source.read(member)
-                except HeadstartError as error:
-                    yield Skipped(member.name, error.what)
-                    continue
-                waiting.append(pool.submit(store, content, placed, folder))
-                if len(waiting) >= threads * READ_AHEAD_PER_THREAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def store(content: bytes, placed: Placed, folder: Path) -> Json | Skipped:
-    """Check one image and write it under its hash; its row in the index, or why it was skipped."""
-    try:
-        facts = images.examine(content, placed.name)
-    except HeadstartError as error:
-        return Skipped(placed.name, error.what)
-    digest = hashlib.sha256(content).hexdigest()
-    path = folder / "images" / digest[:2] / digest
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_bytes(content)
-    return {
-        "name": placed.name,
-        "label": placed.label,
-        "part": placed.part or "",
-        "sha256": digest,
-        "width": facts.width,
-        "height": facts.height,
-        "bytes": len(content),
-        "format": facts.format,
-        "remarks": "; ".join(facts.remarks),
-    }
 
 
 def judge(rows: Sequence[Json], skipped: Sequence[Skipped]) -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.data import archive
+from core.data import archive, zips
 from core.errors import ArchiveRefused, HeadstartError, ImageRefused
 
 CLIMBING = [
@@ -123,7 +123,7 @@ def test_a_second_name_that_climbs_out_is_refused(tmp_path: Path):
     info = zipfile.ZipInfo("a/1.jpg")
     name = b"../evil.jpg"
     body = b"\x01" + struct.pack("<I", zlib.crc32(b"a/1.jpg")) + name
-    info.extra = struct.pack("<HH", archive.UNICODE_PATH, len(body)) + body
+    info.extra = struct.pack("<HH", zips.UNICODE_PATH, len(body)) + body
     with pytest.raises(ArchiveRefused, match="leads out of the archive"):
         contents(zip_of(tmp_path / "a.zip", (info, b"evil")))
 
@@ -220,7 +220,7 @@ def test_a_tar_that_grows_a_thousandfold_is_refused(tmp_path: Path):
     info.size = BOMB_BYTES
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(info.tobuf() + bytes(BOMB_BYTES))
-    with pytest.raises(ArchiveRefused, match="grows beyond the limits"):
+    with pytest.raises(ArchiveRefused, match="would grow from .* to 101,000,000 bytes"):
         contents(path)
 
 
@@ -267,7 +267,7 @@ def test_a_file_over_the_limit_is_refused_alone(make_zip: Callable[..., Path], m
     monkeypatch.setenv("HEADSTART_MAX_FILE_BYTES", "1000")
     with archive.opened(make_zip({"a/1.jpg": bytes(1001), "b/2.jpg": bytes(1000)})) as source:
         large, small = source.members
-        with pytest.raises(ImageRefused, match="larger than 1,000 bytes"):
+        with pytest.raises(ImageRefused, match="It has 1,001 bytes and the limit is 1,000"):
             source.read(large)
         assert source.read(small) == bytes(1000)
 

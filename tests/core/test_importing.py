@@ -12,6 +12,7 @@ import pytest
 
 from core.data import dataset, importing
 from core.data.dataset import Dataset
+from core.data.members import Member
 from core.errors import ArchiveRefused, DatasetRefused, HeadstartError, MachineRefused
 
 Layout = dict[str, bytes]
@@ -135,7 +136,7 @@ def test_an_image_larger_than_the_limit_is_listed_and_the_others_are_taken(
     monkeypatch.setenv("HEADSTART_MAX_FILE_BYTES", "10000")
     found = importing.import_all(make_zip(two | {"ants/large.jpg": photo(9, size=(400, 400))}))
     assert set(skipped(found)) == {"ants/large.jpg"}
-    assert "larger than 10,000 bytes" in skipped(found)["ants/large.jpg"]
+    assert "bytes and the limit is 10,000" in skipped(found)["ants/large.jpg"]
 
 
 def test_a_split_by_folders_is_in_the_table(class_photos, make_zip):
@@ -199,7 +200,7 @@ def test_two_photos_of_one_name_are_both_kept(two: Layout, tmp_path: Path, photo
     ],
 )
 def test_names_made_for_doubled_photos_are_new_and_in_the_same_folder(names: list[str]):
-    members = [importing.archive.Member(name, 1, None) for name in names]
+    members = [Member(name, 1, None) for name in names]
     found = [member.name for member in importing.distinct(members)]
     assert len(set(found)) == len(names)
     assert [name.partition("/")[0] for name in found] == [name.partition("/")[0] for name in names]
