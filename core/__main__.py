@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable
 from importlib import import_module, metadata
 from pathlib import Path
@@ -19,10 +18,9 @@ from typing import Annotated
 
 import typer
 
-from core import machine, reference
+from core import correcting, gathering, machine, reference
 from core import recipe as recipes
-from core.data import dataset as datasets
-from core.data.dataset import Dataset
+from core.asking import AsJson, Data, found_dataset, found_run
 from core.data.importing import import_all
 from core.errors import HeadstartError, NotFound
 from core.recipe import PRESETS
@@ -37,60 +35,13 @@ from core.training.events import Ended, Event
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-AsJson = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 FIELD_HELP = "`python -m core fields` explains them. Recipe fields for --set: " + ", ".join(
     name for name, _ in recipes.fields()
 )
 
 
-def found_dataset(text: str) -> Dataset:
-    """The dataset with this id, name or path; a path is imported.
-
-    Raises: NotFound for text that is none of them.
-    """
-    # A path wins over a name: what lies there now is what is meant, and the same images imported
-    # again are the same dataset.
-    if Path(text).exists():
-        return import_all(Path(text))
-    known = datasets.find(text)
-    if known:
-        return known
-    raise NotFound(
-        f"{text} is no dataset's id or name, and no file or folder.",
-        "`python -m core datasets` lists what was imported.",
-    )
-
-
-def found_run(text: str) -> Run:
-    """The run with this id."""
-    return runs.load(text)
-
-
-@app.command("import")
-def import_(
-    path: Annotated[Path, typer.Argument(help="A zip, a tar or a folder.")],
-    name: Annotated[str, typer.Option(help="What to call it; else the file's name.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Take in labelled photos: one folder for each class, pre-split, or beside a CSV."""
-    started = time.monotonic()
-    if not path.exists():
-        raise NotFound(f"There is no file or folder {path}.", "Check the path.")
-    dataset = import_all(path, name)
-    result = {
-        "dataset": dataset.id,
-        "name": dataset.name,
-        "images": len(dataset.table),
-        "classes": list(dataset.classes),
-        "skipped": list(dataset.skipped),
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    text = (
-        f"{dataset.name} ({dataset.id}): {len(dataset.table):,} images of "
-        f"{len(dataset.classes)} classes, {len(dataset.skipped)} files skipped"
-    )
-    lines = [f"  skipped {one['file']}: {one['why']}" for one in dataset.skipped[:20]]
-    say(result, as_json, "\n".join([text, *lines]))
+app.add_typer(gathering.app)
+app.add_typer(correcting.app)
 
 
 Settings = Annotated[
@@ -111,22 +62,23 @@ def chosen_recipe(preset: str, file: Path | None, assignments: list[str]) -> Rec
 
 @app.command(epilog=FIELD_HELP)
 def train(
-    data: Annotated[str, typer.Argument(metavar="DATASET", help="An id, a name, or a path.")],
+    data: Data,
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "quick",
     recipe: Annotated[Path | None, typer.Option(help="A YAML file instead of a preset.")] = None,
     assignments: Settings = [],  # noqa: B006 (typer reads it, nobody changes it)
+    revision: Annotated[int | None, typer.Option(help="Of the dataset; else the newest.")] = None,
     detach: Annotated[bool, typer.Option(help="Queue it and return at once.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a classifier, here and now, or queued with --detach."""
     made = chosen_recipe(preset, recipe, assignments)
     runs.check(made)
-    known = None if Path(data).exists() else found_dataset(data)
+    known = None if Path(data).exists() else found_dataset(data, revision)
     imports = threading.Thread(target=slow_imports)
     if not detach:
         machine.keep_heap()  # Before torch, which allocates much.
         imports.start()
-    run = runs.create(known or found_dataset(data), made, "" if recipe else preset)
+    run = runs.create(known or found_dataset(data, revision), made, "" if recipe else preset)
     if detach:
         runs.enqueue(run)
         say({"run": run.id, "state": runs.state_of(run)}, as_json, f"{run.id} is queued.")
@@ -146,7 +98,7 @@ def slow_imports() -> None:
 
 @app.command()
 def advise(
-    data: Annotated[str, typer.Argument(metavar="DATASET", help="An id, a name, or a path.")],
+    data: Data,
     preset: Annotated[
         str | None, typer.Option(help=f"Lay it over one of {', '.join(PRESETS)}.")
     ] = None,
@@ -223,7 +175,7 @@ def runs_(as_json: AsJson = False) -> None:
     rows = [
         {
             "run": run.id, "name": run.name, "state": runs.state_of(run, events),
-            "dataset": run.dataset_name, "created": run.created,
+            "dataset": run.dataset_name, "revision": run.revision, "created": run.created,
             "test": runs.result_of(events).get("test", {}),
         }
         for run in runs.all_runs()
@@ -231,17 +183,6 @@ def runs_(as_json: AsJson = False) -> None:
     ]  # fmt: skip
     lines = [f"{r['run']}  {r['state']:<12} {accuracy_text(r['test'])}  {r['name']}" for r in rows]
     say({"runs": rows}, as_json, "\n".join(lines) or "There are no runs yet.")
-
-
-@app.command("datasets")
-def datasets_(as_json: AsJson = False) -> None:
-    """List all datasets, the newest first."""
-    found = datasets.summaries()
-    lines = [
-        f"{d['id']}  {d['images']:>7,} images  {len(d['classes'])} classes  {d['name']}"
-        for d in found
-    ]
-    say({"datasets": found}, as_json, "\n".join(lines) or "There are no datasets yet.")
 
 
 @app.command()

@@ -21,7 +21,8 @@ def say(content: Json, as_json: bool, text: str) -> None:
 
 def facts_of(run: Run, ended: Ended) -> Json:
     """The JSON of a run that is over."""
-    return {"run": run.id, "state": ended.reason, "dataset": run.dataset, **ended.result}
+    data = {"dataset": run.dataset, "revision": run.revision}
+    return {"run": run.id, "state": ended.reason, **data, **ended.result}
 
 
 def summary_text(run: Run, ended: Ended) -> str:

@@ -218,7 +218,14 @@ def check_add(before: Before, values: Json) -> Json:
         raise DatasetRefused(
             f"{before.dataset.name} has all of these images already.", "There is nothing to add."
         )
-    return {key: values[key] for key in ("name", "images", "added", "skipped")}
+    name = clean_text(str(values["name"]), LONGEST_CLASS_NAME)
+    added, skipped = values["added"], values["skipped"]
+    return {"name": name, "images": len(added), "added": added, "skipped": skipped}
+
+
+def plural(n: int) -> str:
+    """Image or images."""
+    return "image" if n == 1 else "images"
 
 
 def images_text(names: Sequence[str]) -> str:
@@ -273,7 +280,7 @@ ACTIONS: dict[str, Action] = {
         "Add an upload",
         "Adds the images of another upload; the same classes become one.",
         check_add,
-        lambda line: f"{line['images']:,} images added from {line['name']}",
+        lambda line: f"{line['images']:,} {plural(line['images'])} added from {line['name']}",
     ),
     "undo": Action(
         "Undo",

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from core.data import archive, dataset, layout
+from core.data import appending, archive, dataset, layout, names
 from core.data.dataset import Dataset
-from core.data.layout import Placed
+from core.data.labels import Placed
+from core.data.layout import Reading
 from core.data.members import Member, Source
 from core.data.storing import Skipped, stored
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
@@ -33,19 +34,24 @@ class Imported:
     dataset: Dataset | None = None
 
 
-def import_images(path: Path, name: str = "", shown_as: str = "") -> Iterator[Imported]:
+def import_images(
+    path: Path, name: str = "", shown_as: str = "", reading: str = "", into: str = "", who: str = ""
+) -> Iterator[Imported]:
     """Import a zip, tar or folder; yields how far it is, last the dataset.
 
-    name: of the dataset; else the file's. shown_as: what refusals call the file. The same images
-    imported again give the dataset that is already there. To abandon the generator is to cancel
-    the import; nothing stays behind.
+    name: of the dataset; else the file's. shown_as: what refusals call the file. reading: the key
+    of one of its `readings`; else the likeliest. into: the id of a dataset that it is to be added
+    to, as a revision by `who`. The same images imported again give the dataset that is already
+    there. To abandon the generator is to cancel the import; nothing stays behind.
     Raises: ArchiveRefused, DatasetRefused, MachineRefused; then nothing was written.
     """
     dataset_id = new_id()
     with archive.opened(path, shown_as) as source:
-        members, skipped = sorted_out(source)
+        known = dataset.load(into).classes if into else ()
+        members, skipped = sorted_out(source, reading, known)
         need_room(sum(member.size for member, _ in members))
-        with whole_folder(settings().datasets / dataset_id) as folder:
+        home = appending.aside() if into else whole_folder(settings().datasets / dataset_id)
+        with home as folder:
             rows: list[Json] = []
             for done, outcome in enumerate(stored(source, members, folder), 1):
                 if isinstance(outcome, Skipped):
@@ -53,19 +59,35 @@ def import_images(path: Path, name: str = "", shown_as: str = "") -> Iterator[Im
                 else:
                     rows.append(outcome)
                 yield Imported(done, len(members))
-            judge(rows, skipped)
-            created = datetime.now(UTC).isoformat(timespec="milliseconds")
-            facts = [asdict(one) for one in skipped]
-            dataset.write(folder, dataset_id, name or title_of(path), created, rows, facts)
-    yield Imported(len(members), len(members), first_of_its_kind(dataset.load(dataset_id)))
+            judge(rows, skipped, known)
+            facts, title = [asdict(one) for one in skipped], name or title_of(path)
+            if into:
+                appending.append(into, folder, rows, facts, shown_as or title, who)
+            else:
+                created = datetime.now(UTC).isoformat(timespec="milliseconds")
+                dataset.write(folder, dataset_id, title, created, rows, facts)
+    made = dataset.load(into) if into else first_of_its_kind(dataset.load(dataset_id))
+    yield Imported(len(members), len(members), made)
 
 
-def import_all(path: Path, name: str = "") -> Dataset:
+def import_all(
+    path: Path, name: str = "", reading: str = "", into: str = "", who: str = ""
+) -> Dataset:
     """Import without looking at the progress."""
-    *_, last = import_images(path, name)
+    *_, last = import_images(path, name, reading=reading, into=into, who=who)
     if last.dataset is None:
         raise RuntimeError("an import that ends has a dataset")
     return last.dataset
+
+
+def readings(path: Path, shown_as: str = "") -> list[Reading]:
+    """The ways in which an upload may be meant, without reading its images; usually one.
+
+    Raises: ArchiveRefused.
+    """
+    with archive.opened(path, shown_as) as source:
+        pictures, tables, _ = looked_through(source)
+        return layout.readings([member.name for member in pictures], tables)
 
 
 def import_root_entries() -> list[str]:
@@ -116,14 +138,31 @@ def need_room(size: int) -> None:
         )
 
 
-def sorted_out(
+def looked_through(
     source: Source,
-) -> tuple[list[tuple[Member, Placed]], list[Skipped]]:
-    """The members that are images of a class, with their class; and what is left out, with why."""
-    members = distinct([m for m in source.members if not layout.is_junk(m.name)])
+) -> tuple[list[Member], dict[str, str], list[Skipped]]:
+    """The members that may be images, the text of each table, and the damaged tables with why."""
+    members = members_of(source)
     pictures = [m for m in members if layout.is_image_name(m.name)]
-    tables, damaged = read_tables(source, members)
-    placed = {one.name: one for one in layout.place([m.name for m in pictures], tables)}
+    return pictures, *read_tables(source, members)
+
+
+def members_of(source: Source) -> list[Member]:
+    """The members that are meant, under names of their own."""
+    return distinct([m for m in source.members if not layout.is_junk(m.name)])
+
+
+def sorted_out(
+    source: Source, reading: str, known: Sequence[str]
+) -> tuple[list[tuple[Member, Placed]], list[Skipped]]:
+    """The members that are images of a class, with their class; and what is left out, with why.
+
+    known: classes of the dataset that they are to be added to.
+    """
+    members = members_of(source)
+    pictures, tables, damaged = looked_through(source)
+    found = layout.place([m.name for m in pictures], tables, reading, known)
+    placed = {one.name: one for one in found}
     said = {*placed, *tables, *(one.file for one in damaged)}
     skipped = damaged + [Skipped(m.name, reason_to_skip(m)) for m in members if m.name not in said]
     skipped += [Skipped(m.name, EMPTY) for m in pictures if m.name in placed and not m.size]
@@ -146,24 +185,8 @@ def read_tables(source: Source, members: Sequence[Member]) -> tuple[dict[str, st
 
 def distinct(members: Sequence[Member]) -> list[Member]:
     """Members under names of their own: the second photo of a name gets (2) behind it."""
-    taken = {member.name for member in members}
-    seen: set[str] = set()
-    result = []
-    for member in members:
-        name, number = member.name, 1
-        while name in seen or (number > 1 and name in taken):
-            number += 1
-            name = numbered(member.name, number)
-        seen.add(name)
-        result.append(Member(name, member.size, member.handle))
-    return result
-
-
-def numbered(name: str, number: int) -> str:
-    """A file's name with a number before its ending, in the same folder."""
-    folder, slash, last = name.rpartition("/")
-    suffix = PurePosixPath(last).suffix
-    return f"{folder}{slash}{last.removesuffix(suffix)} ({number}){suffix}"
+    new = names.distinct([member.name for member in members])
+    return [Member(n, m.size, m.handle) for n, m in zip(new, members, strict=True)]
 
 
 def reason_to_skip(member: Member) -> str:
@@ -181,13 +204,16 @@ def text_of(content: bytes) -> str:
         return content.decode("cp1252", "replace")
 
 
-def judge(rows: Sequence[Json], skipped: Sequence[Skipped]) -> None:
-    """Refuse what nothing can be learned from, saying what was wrong with the files."""
+def judge(rows: Sequence[Json], skipped: Sequence[Skipped], known: Sequence[str] = ()) -> None:
+    """Refuse what nothing can be learned from, saying what was wrong with the files.
+
+    known: classes of the dataset that they are to be added to.
+    """
     classes = {row["label"] for row in rows}
     example = f" For example {skipped[0].file[:80]}: {skipped[0].why}" if skipped else ""
     if not rows:
         raise DatasetRefused(f"None of the images can be read.{example}", layout.EXPECTED)
-    if len(classes) < 2:
+    if len(classes | set(known)) < 2:
         raise DatasetRefused(
             f"Only one class has images that can be read ({next(iter(classes))[:80]}).{example}",
             layout.EXPECTED,

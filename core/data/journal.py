@@ -44,15 +44,20 @@ def record(
     with writing(dataset_id) as folder:
         before = now(folder)
         need(before, expected_revision)
-        line = {
-            "revision": before.dataset.revision + 1,
-            "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "who": clean_text(who, LONGEST_WHO) or user_name(),
-            "action": kind_of(action),
-            **ACTIONS[kind_of(action)].check(before, action),
-        }
-        append(folder, before, with_files(folder, line))
+        write(folder, before, action, who)
     return datasets.load(dataset_id)
+
+
+def write(folder: Path, before: Before, action: Json, who: str) -> None:
+    """Make one correction while nobody else may (`writing`)."""
+    line = {
+        "revision": before.dataset.revision + 1,
+        "when": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "who": clean_text(who, LONGEST_WHO) or user_name(),
+        "action": kind_of(action),
+        **ACTIONS[kind_of(action)].check(before, action),
+    }
+    append(folder, before, with_files(folder, line))
 
 
 @contextmanager

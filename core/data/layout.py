@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from core.data.images import IMAGE_ENDINGS
+from core.data.labels import PARTS, Placed, from_tables, packed
 from core.errors import DatasetRefused
 
-PARTS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 JUNK = frozenset(("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__pycache__"))
-LABEL_COLUMNS = ("label", "class", "category", "target", "species", "labels", "class_name", "y")
-FILE_COLUMNS = ("file", "filename", "file_name", "image", "path", "name", "image_id", "id")
-SPLIT_COLUMNS = ("split", "part", "set", "subset", "fold")
 EXPECTED = (
     "Put each class in a folder of its own (photos/ants/…, photos/bees/…), or the images beside "
     "one CSV file with the columns file and label."
@@ -27,12 +18,18 @@ EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Placed:
-    """One image file: its name in the archive, its class, and its part where the user chose it."""
+class Reading:
+    """One way in which folders or tables may be meant.
 
-    name: str
-    label: str
-    part: str | None
+    key: names it, for `place`. title: what it goes by, in words. classes: the class names that it
+    gives, sorted. example: a file and its class. default: whether it is taken if nobody is asked.
+    """
+
+    key: str
+    title: str
+    classes: tuple[str, ...]
+    example: str
+    default: bool
 
 
 def is_junk(name: str) -> bool:
@@ -46,44 +43,143 @@ def is_image_name(name: str) -> bool:
     return suffix in IMAGE_ENDINGS or not suffix
 
 
-def place(names: Sequence[str], tables: Mapping[str, str]) -> list[Placed]:
+LabelOf = Callable[[tuple[str, ...]], str]
+
+
+def outer(folders: tuple[str, ...]) -> str:
+    """The uppermost folder: photos/ants/female/1.jpg is of the class ants."""
+    return folders[0]
+
+
+def joined(folders: tuple[str, ...]) -> str:
+    """Two levels: ants/female."""
+    return "/".join(folders[:2])
+
+
+def inner(folders: tuple[str, ...]) -> str:
+    """The folder below the uppermost, where there is one: female."""
+    return folders[:2][-1]
+
+
+Way = tuple[Reading, list[Placed]]
+
+
+def readings(names: Sequence[str], tables: Mapping[str, str]) -> list[Reading]:
+    """The ways in which people may have meant their folders and tables, the likeliest first.
+
+    Each gives at least two classes; usually there is one. names, tables: as for `place`.
+    """
+    return [reading for reading, _ in ways(names, tables)]
+
+
+def place(
+    names: Sequence[str],
+    tables: Mapping[str, str],
+    reading: str = "",
+    known: Sequence[str] = (),
+) -> list[Placed]:
     """Class and part of every image.
 
-    names: of the image files, with `/`. tables: text of each CSV file by its name.
-    Raises: DatasetRefused when no way of reading the folders gives two classes.
+    names: of the image files, with `/`. tables: text of each CSV file by its name. reading: the
+    key of one of `readings`; else the likeliest. known: classes of the dataset that they are added
+    to; images of one of these alone will do.
+    Raises: DatasetRefused when no way of reading the folders gives two classes, or for a key that
+    is none of them.
     """
-    by_folder = from_folders(names)
-    classes = {placed.label for placed in by_folder}
-    if len(classes) < 2 or all(label.lower() in PARTS for label in classes):
-        for text in tables.values():
-            by_table = from_table(names, text)
-            if len({placed.label for placed in by_table}) >= 2:
-                return by_table
+    found = ways(names, tables)
+    chosen = next((placed for one, placed in found if reading in ("", one.key)), None)
+    by_folder = [] if found else from_folders(names)
+    if {one.label for one in by_folder} & set(known):
+        return by_folder
+    if chosen is not None:
+        return chosen
+    if found:
+        raise DatasetRefused(
+            f"The images cannot be read by {reading[:80]}.",
+            f"Choose one of {', '.join(one.key for one, _ in found)}.",
+        )
+    raise refusal(names)
+
+
+def refusal(names: Sequence[str]) -> DatasetRefused:
+    """Why no way of reading the folders gives two classes."""
+    classes = {placed.label for placed in from_folders(names)}
     if not names:
-        raise DatasetRefused("There are no images in it.", EXPECTED)
+        return DatasetRefused("There are no images in it.", EXPECTED)
     if not classes:
-        raise DatasetRefused("The images are not sorted into classes.", EXPECTED)
-    if len(classes) < 2:
-        shown = next(iter(classes))[:80]
-        raise DatasetRefused(f"There are images of one class only ({shown}).", EXPECTED)
-    return by_folder
+        return DatasetRefused("The images are not sorted into classes.", EXPECTED)
+    return DatasetRefused(
+        f"There are images of one class only ({next(iter(classes))[:80]}).", EXPECTED
+    )
 
 
-def from_folders(names: Sequence[str]) -> list[Placed]:
+def ways(names: Sequence[str], tables: Mapping[str, str]) -> list[Way]:
+    """Each reading with the class of every image; readings that come to the same are one."""
+    ours = next((way for name in tables if (way := packed(names, name, tables[name]))), None)
+    if ours:
+        return [(described("packed", "As Headstart packed it", ours, default=True), ours)]
+    by_folders = folder_ways(names)
+    first = by_folders[0][2]
+    usual = several(first) and not all(one.label.lower() in PARTS for one in first)
+    by_tables = list(from_tables(names, tables, named_only=usual))
+    order = [*by_folders, *by_tables] if usual else [*by_tables, *by_folders]
+    result: list[Way] = []
+    for key, title, placed in order:
+        if several(placed) and not any(same(placed, other) for _, other in result):
+            result.append((described(key, title, placed, default=not result), placed))
+    return result
+
+
+def several(placed: Sequence[Placed]) -> bool:
+    """Whether there are two classes or more."""
+    return len({one.label for one in placed}) > 1
+
+
+def same(some: Sequence[Placed], others: Sequence[Placed]) -> bool:
+    """Whether two readings come to the same for every image."""
+    return set(some) == set(others)
+
+
+def folder_ways(names: Sequence[str]) -> list[tuple[str, str, list[Placed]]]:
+    """The readings that folders give: key, title, class of each image; the uppermost comes first.
+
+    A deeper level is one where it says more than the uppermost, and not of each image something
+    else; the inner folder alone, where its names recur (patient 1/ill, patient 2/ill).
+    """
+    first, both = from_folders(names), from_folders(names, joined)
+    found = [("folders", "The folder of each image", first)]
+    coarse, fine = (len({one.label for one in way}) for way in (first, both))
+    if coarse < fine <= len(both) // 2:
+        found.append(("folders/2", "Two levels of folders", both))
+        last = from_folders(names, inner)
+        if len({one.label for one in last}) < fine:
+            found.append(("inner", "The inner folder of each image", last))
+    return found
+
+
+def described(key: str, title: str, placed: Sequence[Placed], *, default: bool) -> Reading:
+    """A reading in words, with an example."""
+    one = placed[-1]
+    example = f"{one.name} is {one.label}"
+    return Reading(key, title, tuple(sorted({p.label for p in placed})), example, default)
+
+
+def from_folders(names: Sequence[str], label_of: LabelOf = outer) -> list[Placed]:
     """Each image by the folder it is in: below the wrapping folders, and below train/val/test.
 
+    label_of: which of the folders is the class; `outer` is the uppermost.
     Files that lie beside the class folders have no class and are left out.
     """
     pairs = [(name, tuple(name.split("/")[:-1])) for name in names]
     pairs = below(pairs, shared(pairs))
     part_of = {name: part for name, folders in pairs if (part := PARTS.get(folders[0].lower()))}
     inside = [(n, folders[1:]) for n, folders in pairs if n in part_of and len(folders) > 1]
-    inner = below(inside, shared(inside))
-    trained_on = {folders[0] for name, folders in inner if part_of[name] == "train"}
+    sorted_in = below(inside, shared(inside))
+    trained_on = {folders[0] for name, folders in sorted_in if part_of[name] == "train"}
     # Other folders beside train and test ("images to test") hold what nobody has labelled.
     if len(trained_on) < 2 or len(set(part_of.values())) < 2:
-        return [Placed(name, folders[0], None) for name, folders in pairs]
-    return [Placed(name, folders[0], part_of[name]) for name, folders in inner]
+        return [Placed(name, label_of(folders), None) for name, folders in pairs]
+    return [Placed(name, label_of(folders), part_of[name]) for name, folders in sorted_in]
 
 
 Pairs = list[tuple[str, tuple[str, ...]]]
@@ -103,74 +199,3 @@ def shared(pairs: Pairs) -> int:
         if len(here) != 1 or not deeper:
             return depth
         depth += 1
-
-
-def from_table(names: Sequence[str], text: str) -> list[Placed]:
-    """Each image by its row in a CSV of file names and labels; empty if it is no such table.
-
-    Labels are text as they stand: 001 and 1 are two classes, NA is one.
-    """
-    rows = read_table(text)
-    if len(rows) < 2:
-        return []
-    by_key = {key: name for name in names for key in keys_of(name)}
-    header, body = rows[0], rows[1:]
-    hits = [sum(row[c].strip() in by_key for row in body) for c in range(len(header))]
-    by_name = named(header, FILE_COLUMNS)
-    file_column = max(range(len(header)), key=lambda c: (hits[c], c == by_name))
-    if hits[file_column] * 2 < len(body):
-        return []
-    split_column = named(header, SPLIT_COLUMNS)
-    label_column = guessed(header, body, {file_column, split_column})
-    if label_column is None:
-        return []
-    placed: dict[str, Placed] = {}
-    for row in body:
-        name = by_key.get(row[file_column].strip())
-        label = row[label_column].strip()
-        if name and label:
-            said = "" if split_column is None else row[split_column].strip().lower()
-            part = PARTS.get(said)
-            placed[name] = Placed(name, label, part)
-    return list(placed.values())
-
-
-def read_table(text: str) -> list[list[str]]:
-    """The rows of a CSV whose rows all have as many cells as its header."""
-    sample = text.lstrip("\ufeff")
-    try:
-        dialect: type[csv.Dialect] | str = csv.Sniffer().sniff(sample[:10_000], ",;\t|")
-    except csv.Error:
-        dialect = "excel"
-    try:
-        rows = list(csv.reader(io.StringIO(sample), dialect))
-    except csv.Error:
-        return []
-    width = len(rows[0]) if rows else 0
-    return [row for row in rows if len(row) == width and width >= 2]
-
-
-def keys_of(name: str) -> list[str]:
-    """The ways in which a table may mean a file: whole path, tail, with and without its ending."""
-    path = PurePosixPath(name)
-    tails = ["/".join(path.parts[i:]) for i in range(len(path.parts))]
-    return [*tails, path.stem]
-
-
-def named(header: Sequence[str], wanted: Sequence[str]) -> int | None:
-    """The first column that has one of the wanted names."""
-    lowered = [cell.strip().lower() for cell in header]
-    return next((lowered.index(name) for name in wanted if name in lowered), None)
-
-
-def guessed(header: Sequence[str], body: list[list[str]], taken: set[int | None]) -> int | None:
-    """The column of labels: by its name, else the one with fewest different values (at least 2).
-
-    taken: columns that mean something else.
-    """
-    by_name = named(header, LABEL_COLUMNS)
-    if by_name is not None and by_name not in taken:
-        return by_name
-    kinds = {c: len({row[c] for row in body}) for c in range(len(header)) if c not in taken}
-    usable = {c: n for c, n in kinds.items() if 2 <= n <= max(2, len(body) // 2)}
-    return min(usable, key=usable.__getitem__) if usable else None

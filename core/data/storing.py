@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.data import images
-from core.data.layout import Placed
+from core.data.labels import Placed
 from core.data.members import Member, Source
 from core.errors import HeadstartError
 from core.storage import Json
@@ -103,7 +103,7 @@ def store(read: Read, placed: Placed, shelves: Shelves) -> Outcome:
     except HeadstartError as error:
         return Skipped(placed.name, error.what)
     return {
-        "name": placed.name,
+        "name": placed.called or placed.name,
         "label": placed.label,
         "part": placed.part or "",
         "sha256": shelves.keep(content),

@@ -367,6 +367,7 @@ def table(found: Iterable[Run]) -> list[Json]:
                 "run": run.name,
                 "state": state_of(run, events),
                 "dataset": run.dataset_name,
+                "revision": run.revision,
                 "backbone": run.recipe.backbone.name,
                 "technique": run.recipe.technique.name,
                 "test accuracy": test.get("accuracy"),

@@ -12,6 +12,7 @@ import torch
 
 from core import machine
 from core.data import loader
+from core.data.cells import safe_cell
 from core.data.dataset import Dataset
 from core.data.images import IMAGE_ENDINGS
 from core.errors import DatasetRefused, HeadstartError, NotFound
@@ -21,9 +22,6 @@ from core.models import device as devices
 from core.models.classifier import Classifier, Prediction
 from core.models.features import BATCH, forward_of
 from core.models.network import classifier_of, frozen
-
-# What a spreadsheet takes for the start of a formula (OWASP, CSV injection).
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -51,11 +49,6 @@ def predict_files(
             yield path, classifier.predict(path.read_bytes())
         except HeadstartError as error:
             yield path, error
-
-
-def safe_cell(text: str) -> str:
-    """Text for a CSV that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def predictions_csv(

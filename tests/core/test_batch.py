@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.data import importing
+from core.data.cells import FORMULA_STARTS
 from core.errors import DatasetRefused, ImageRefused, NotFound
 from core.evaluation import scores as scoring
 from core.models import classifier as classifiers
@@ -26,7 +27,7 @@ def test_no_name_starts_a_formula_in_a_table(name: str):
     said = Prediction((name, "plain"), (0.75, 0.25), 1.0)
     text = batch.predictions_csv([name, "plain"], [(Path(name), said)])
     for row in csv.reader(io.StringIO(text, newline="")):
-        assert not [cell for cell in row if cell.startswith(batch.FORMULA_STARTS)]
+        assert not [cell for cell in row if cell.startswith(FORMULA_STARTS)]
     assert f"'{name}" in text
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.data import layout
-from core.data.layout import Placed
+from core.data import labels, layout
+from core.data.labels import Placed
 from core.errors import DatasetRefused
 
 
@@ -200,7 +200,7 @@ def test_no_images_are_refused():
 
 @pytest.mark.parametrize("text", ["", "\n", "file,label\n", "\0", '"', "a\nb\nc\n", ",\n,\n"])
 def test_a_table_that_is_none_is_passed_over(text: str):
-    assert layout.from_table(["1.jpg", "2.jpg"], text) == []
+    assert labels.from_table(["1.jpg", "2.jpg"], text) == []
 
 
 @pytest.mark.parametrize(

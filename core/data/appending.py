@@ -1,0 +1,112 @@
+"""A second upload into a dataset: its new images become a revision, those it has already do not.
+
+Contents go into the dataset's folder first, under their hashes, where nothing reads them yet; then
+one line of the journal makes the revision. An addition that dies before it has changed nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from core.data import dataset as datasets
+from core.data import journal, names, replay
+from core.data.actions import Before
+from core.data.dataset import Dataset
+from core.settings import settings
+from core.storage import Json, sync_folder, sync_tree
+
+
+@contextmanager
+def aside() -> Iterator[Path]:
+    """A folder for the contents of an upload while it is read, on the disk of the datasets."""
+    settings().datasets.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=".", suffix=".tmp", dir=settings().datasets, ignore_cleanup_errors=True
+    ) as name:
+        yield Path(name)
+
+
+def append(
+    dataset_id: str,
+    folder: Path,
+    rows: Sequence[Json],
+    skipped: Sequence[Json],
+    name: str = "",
+    who: str = "",
+) -> Dataset:
+    """Add images whose contents lie in `folder/images`; the dataset after it.
+
+    rows, skipped: as `dataset.write` takes them. Images whose content the dataset has, excluded
+    ones too, are skipped as well. name: what the journal calls the upload.
+    Raises: DatasetRefused when there is nothing new; what `journal.record` raises.
+    """
+    settle(folder, datasets.folder_of(dataset_id), rows)
+    with journal.writing(dataset_id) as home:
+        before = journal.now(home)
+        fresh, twins = sifted(before, rows)
+        action = {
+            "action": "add",
+            "name": name,
+            "added": datasets.table_of(fitting(before, renamed(before, home, fresh))),
+            "skipped": pd.DataFrame([*skipped, *twins], columns=["file", "why"], dtype="str"),
+        }
+        journal.write(home, before, action, who)
+    return datasets.load(dataset_id)
+
+
+def settle(folder: Path, home: Path, rows: Sequence[Json]) -> None:
+    """Move contents into a dataset's folder, safely on the disk; those that are there stay."""
+    sync_tree(folder)
+    touched = set()
+    for sha256 in {str(row["sha256"]) for row in rows}:
+        former = folder / "images" / sha256[:2] / sha256
+        path = home / "images" / sha256[:2] / sha256
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            former.replace(path)
+            touched.add(path.parent)
+    for parent in touched:
+        sync_folder(parent)
+
+
+def sifted(before: Before, rows: Sequence[Json]) -> tuple[list[Json], list[Json]]:
+    """The rows whose content is new, and what is to be said of the others."""
+    state = before.state
+    known = dict(zip(state["sha256"], zip(state["name"], state["label"], strict=True), strict=True))
+    out = set(state["name"][state["excluded"]])
+    fresh, twins = [], []
+    for row in rows:
+        twin = known.get(row["sha256"])
+        if twin is None:
+            known[row["sha256"]] = row["name"], row["label"]
+            fresh.append(row)
+        else:
+            where = "is excluded" if twin[0] in out else f"is of the class {twin[1]}"
+            twins.append(
+                {"file": row["name"], "why": f"It is the same as {twin[0]}, which {where}."}
+            )
+    return fresh, twins
+
+
+def renamed(before: Before, home: Path, rows: Sequence[Json]) -> list[Json]:
+    """The rows under names that no image of the dataset ever had.
+
+    Also of additions that were taken back: they may come back.
+    """
+    lines = [line for line in before.lines if line["action"] == "add"]
+    tables = [replay.first_table(home), *(pd.read_parquet(home / one["added"]) for one in lines)]
+    taken = {name for table in tables for name in table["name"]}
+    new = names.distinct([row["name"] for row in rows], taken)
+    return [{**row, "name": name} for row, name in zip(rows, new, strict=True)]
+
+
+def fitting(before: Before, rows: Sequence[Json]) -> list[Json]:
+    """The rows without parts, where the dataset has none: a few images do not fix its split."""
+    if before.state["part"].any():
+        return list(rows)
+    return [{**row, "part": ""} for row in rows]

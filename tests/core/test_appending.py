@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.data import dataset, importing, journal
+from core.data.dataset import Dataset
+from core.errors import DatasetRefused, NotFound
+from tests.conftest import make_photo
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="signals")
+
+
+@pytest.fixture
+def insects(class_photos, make_zip) -> Dataset:
+    return importing.import_all(make_zip(class_photos("ants", "bees", each=3)), "Insects")
+
+
+def photos(label: str, *seeds: int, kind: int = 0) -> dict[str, bytes]:
+    return {f"{label}/{seed}.jpg": make_photo(seed, kind=kind) for seed in seeds}
+
+
+def appended(found: Dataset, make_zip, layout: dict[str, bytes]) -> Dataset:
+    return importing.import_all(make_zip(layout, "more.zip"), into=found.id, who="Ada")
+
+
+def reasons(found: Dataset) -> dict[str, str]:
+    return {one["file"]: one["why"] for one in found.skipped}
+
+
+def test_a_second_upload_makes_a_revision_with_the_same_classes_merged(insects, make_zip):
+    more = appended(insects, make_zip, photos("ants", 7, 8) | photos("wasps", 9, kind=2))
+    assert (more.id, more.revision) == (insects.id, 2)
+    assert more.classes == ("ants", "bees", "wasps")
+    assert more.table["label"].value_counts().to_dict() == {"ants": 5, "bees": 3, "wasps": 1}
+    assert dataset.load(insects.id, 1).table.equals(insects.table)
+    assert journal.listed(insects.id)[0]["what"] == "3 images added from more"
+    assert journal.listed(insects.id)[0]["who"] == "Ada"
+
+
+def test_every_added_image_lies_where_its_hash_says(insects, make_zip):
+    layout = photos("ants", 7, 8) | photos("wasps", 9, kind=2)
+    more = appended(insects, make_zip, layout)
+    by_name = dict(zip(more.table["name"], more.table["sha256"], strict=True))
+    for name, content in layout.items():
+        assert more.path_of(by_name[name]).read_bytes() == content
+
+
+def test_exact_copies_are_skipped_and_listed_with_the_reason(insects, make_zip):
+    journal.record(insects.id, {"action": "exclude", "names": ["bees/2.jpg"]})
+    copies = {
+        "ants/copy.jpg": make_photo(0, kind=0),
+        "wasps/copy.jpg": make_photo(1, kind=1),
+        "bees/out.jpg": make_photo(2, kind=1),
+        "ants/new.jpg": make_photo(50),
+        "ants/new again.jpg": make_photo(50),
+    }
+    more = appended(insects, make_zip, copies)
+    assert len(more.table) == 6
+    assert reasons(more) == {
+        "ants/copy.jpg": "It is the same as ants/0.jpg, which is of the class ants.",
+        "wasps/copy.jpg": "It is the same as bees/1.jpg, which is of the class bees.",
+        "bees/out.jpg": "It is the same as bees/2.jpg, which is excluded.",
+        "ants/new again.jpg": "It is the same as ants/new.jpg, which is of the class ants.",
+    }
+
+
+def test_other_photos_under_names_there_are_get_new_names(insects, make_zip):
+    more = appended(insects, make_zip, {"ants/0.jpg": make_photo(70)})
+    assert "ants/0 (2).jpg" in set(more.table["name"]) and len(more.table) == 7
+
+
+def test_names_are_new_also_beside_additions_that_were_taken_back(insects, make_zip):
+    appended(insects, make_zip, {"ants/0.jpg": make_photo(70)})
+    journal.record(insects.id, {"action": "undo", "of": 2})
+    appended(insects, make_zip, {"ants/0.jpg": make_photo(71)})
+    both = journal.record(insects.id, {"action": "undo", "of": 3})
+    assert list(both.table["name"]) == sorted(set(both.table["name"]))
+    assert {"ants/0 (2).jpg", "ants/0 (3).jpg"} <= set(both.table["name"])
+
+
+def test_one_class_alone_can_be_added_if_the_dataset_has_it(insects, make_zip):
+    assert len(appended(insects, make_zip, photos("ants", 7, 8)).table) == 8
+    with pytest.raises(DatasetRefused, match="one class only"):
+        appended(insects, make_zip, photos("photos", 17, 18))
+
+
+def test_an_upload_with_a_split_does_not_fix_that_of_a_dataset_without(insects, make_zip):
+    split = {f"{part}/{name}": content for part, seeds in (("train", (7, 8)), ("test", (9,)))
+             for label, kind in (("ants", 0), ("bees", 1))
+             for name, content in photos(label, *seeds, kind=kind).items()}  # fmt: skip
+    more = appended(insects, make_zip, split)
+    assert len(more.table) == 12 and set(more.table["part"]) == {""}
+
+
+def test_nothing_new_is_refused_and_changes_nothing(insects, make_zip, home: Path):
+    with pytest.raises(DatasetRefused, match="all of these images already"):
+        appended(insects, make_zip, photos("ants", 0, 1))
+    assert dataset.load(insects.id).revision == 1
+    assert [p.name for p in (home / "datasets").iterdir()] == [insects.id]
+
+
+def test_adding_to_what_is_not_there_is_not_found(make_zip):
+    with pytest.raises(NotFound):
+        importing.import_all(make_zip(photos("ants", 1)), into="nowhere")
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_an_addition_that_is_abandoned_leaves_the_revision_as_it_was(
+    insects, make_zip, home: Path, steps: int
+):
+    path = make_zip(photos("ants", *range(10, 50)), "more.zip")
+    progress = importing.import_images(path, into=insects.id)
+    for _ in range(steps):
+        next(progress)
+    progress.close()
+    assert dataset.load(insects.id).revision == 1
+    assert [p.name for p in (home / "datasets").iterdir()] == [insects.id]
+    assert len(importing.import_all(path, into=insects.id).table) == 46
+
+
+@posix_only
+def test_an_addition_that_is_killed_leaves_the_revision_as_it_was(insects, make_zip):
+    path = make_zip(photos("ants", *range(100, 400)), "more.zip")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "core", "import", str(path), "--into", insects.id],
+        cwd=Path(__file__).parents[2], env=dict(os.environ),
+    )  # fmt: skip
+    staged = dataset.settings().datasets
+    while process.poll() is None and not list(staged.glob(".*.tmp/images/*/*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    dataset._load.cache_clear()
+    found = dataset.load(insects.id)
+    assert (found.revision, found.digest) == (1, insects.digest)
+    assert importing.import_all(path, into=insects.id).revision == 2
