@@ -1,192 +1,33 @@
-"""Bring photos in, look at them, see how they are divided, and train a first model."""
+"""Bring photos in, look at them, find what is wrong with them, and put it right."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from core import recipe as recipes
 from core.data import dataset as datasets
-from core.data import importing, samples, split
-from core.data.dataset import Dataset
-from core.evaluation import charts
-from core.runs import run as runs
-from core.runs.run import Run
-from core.schema import Recipe
-from core.serving import uploads
-from core.settings import settings
-from pages import widgets
+from pages import browsing, corrections, history, importing, overview, widgets
 
-
-def added(dataset: Dataset | None) -> None:
-    """Show the page again with a new dataset chosen."""
-    if dataset is not None:
-        widgets.go("data.py", dataset=widgets.dataset_label(dataset.id, dataset.name))
-
-
-def add_data(*, expanded: bool) -> None:
-    """The three ways in: an upload, a folder on the server, the sample."""
-    with st.expander("Add a dataset", expanded=expanded, icon=":material/add_photo_alternate:"):
-        left, right = st.columns([3, 2])
-        with left:
-            arrived = widgets.upload("upload")
-        with right:
-            sample = st.button("Try the sample", icon=":material/draw:", key="sample")
-            st.caption("1,797 handwritten digits, no network needed.")
-            folder = from_server()
-        # Kept until it is imported or refused: a click meanwhile begins this page anew.
-        arrived = arrived or st.session_state.get("arrived")
-        if arrived:
-            st.session_state["arrived"] = arrived
-            found = widgets.follow(
-                uploads.imported(arrived["id"], arrived["name"]), "Checking the images"
-            )
-            del st.session_state["arrived"]
-            added(found)
-        if sample:
-            added(widgets.follow(samples.import_sample(), "Writing the sample"))
-        if folder:
-            steps = importing.from_import_root(folder)
-            added(widgets.follow(steps, "Checking the images"))
-
-
-def from_server() -> str:
-    """A folder or archive below the allowed root that the user asked to import, else ""."""
-    if settings().import_root is None:
-        return ""
-    found = importing.import_root_entries()
-    chosen = st.selectbox("A folder or archive on the server", found, index=None, key="server_path")
-    pressed = st.button("Import it", key="import_server", disabled=chosen is None)
-    return chosen if pressed and chosen else ""
-
-
-def overview(dataset: Dataset) -> None:
-    """Counts, sizes, what was skipped, and the split."""
-    sides = dataset.table[["width", "height"]]
-    figures = st.columns(4)
-    figures[0].metric("Images", f"{len(dataset.table):,}", border=True)
-    figures[1].metric("Classes", len(dataset.classes), border=True)
-    figures[2].metric(
-        "Typical size, pixels",
-        f"{int(sides['width'].median())} × {int(sides['height'].median())}",
-        help=f"Median width and height. Smallest side {sides.min(axis=None)}, "
-        f"largest {sides.max(axis=None)}.",
-        border=True,
-    )
-    figures[3].metric("Files skipped", len(dataset.skipped), border=True)
-    divided(dataset)
-    problems(dataset)
-
-
-def divided(dataset: Dataset) -> None:
-    """How the images are divided into training, validation and test."""
-    usual = Recipe()
-    parts = widgets.refused(lambda: split.split(dataset, usual.data.split, usual.seed))
-    if parts is None:
-        return
-    table = split.per_class(dataset, parts)
-    totals = table.sum()
-    st.plotly_chart(charts.class_counts(table), key="counts", alt="Images of each class and part")
-    st.caption(
-        f"Split: {totals['train']:,} training, {totals['val']:,} validation, {totals['test']:,} "
-        f"test images. {split.how(dataset, usual.seed)} It stays the same for this revision of the "
-        "data; shares and seed are fields of the recipe."
-    )
-    without = list(table.index[table["train"] == 0])
-    if without:
-        names = ", ".join(widgets.plain(name) for name in without[:10])
-        st.warning(f"{len(without)} classes have no training image and cannot be learned: {names}.")
-
-
-def problems(dataset: Dataset) -> None:
-    """What was skipped and why, and what was taken with a remark."""
-    if dataset.skipped:
-        with st.expander(f"{len(dataset.skipped):,} files were skipped", icon=":material/warning:"):
-            st.dataframe(list(dataset.skipped), hide_index=True, alt="Skipped files and why")
-    odd = dataset.table.loc[dataset.table["remarks"] != "", ["name", "label", "remarks"]]
-    if len(odd):
-        with st.expander(f"{len(odd):,} images were taken with a remark", icon=":material/info:"):
-            st.dataframe(odd, hide_index=True, alt="Images with remarks")
-
-
-def first_model(dataset: Dataset) -> None:
-    """One click to the accuracy that everything else must beat."""
-    st.subheader("First model")
-    st.caption(
-        "A frozen network looks at every image once and a small head learns your classes: seconds. "
-        "Its accuracy is the bar that everything else must beat."
-    )
-    past = [r for r in runs.all_runs() if r.dataset == dataset.id and r.preset == "quick"]
-    if st.button("Train a first model", type="primary", icon=":material/bolt:", key="first"):
-        run = runs.start(dataset, recipes.preset("quick"), "quick")
-        past = [run, *(r for r in past if r.id != run.id)]
-    if past:
-        live = runs.state_of(past[0]) in runs.LIVE
-        st.fragment(first_result, run_every=0.5 if live else None)(past[0])
-
-
-def first_result(run: Run) -> None:
-    """The state of the first model, then its accuracy."""
-    events = run.events()
-    status = runs.status(run, events)
-    if status.state in runs.LIVE:
-        text = runs.STATES[status.state] if status.state != "running" else widgets.phase(status)
-        st.progress(min(1.0, status.share) if status.state == "running" else 0.0, text=text)
-        st.session_state["first_live"] = run.id
-        return
-    if st.session_state.pop("first_live", None) == run.id:
-        st.rerun()  # The run is over: draw once more, without the timer.
-    result = runs.result_of(events)
-    if result.get("test", {}).get("n"):
-        st.metric(
-            "Test accuracy of the first model",
-            f"{result['test']['accuracy']:.1%}",
-            border=True,
-            help="Share of the test images, never seen in training, that it classifies correctly.",
-        )
-        st.caption(
-            f"{widgets.share_with_interval(result['test'])}; "
-            f"trained in {widgets.duration(result['seconds'])}."
-        )
-        label = widgets.run_label(run)
-        links = st.columns(3)
-        links[0].page_link(
-            "evaluate.py", label="See its mistakes", icon=":material/fact_check:",
-            query_params={"run": label},
-        )  # fmt: skip
-        links[1].page_link(
-            "predict.py", label="Classify a photo", icon=":material/image_search:",
-            query_params={"run": label},
-        )  # fmt: skip
-        links[2].page_link(
-            "recipe.py", label="Beat it", icon=":material/tune:",
-            query_params={"dataset": widgets.dataset_label(run.dataset, run.dataset_name)},
-        )  # fmt: skip
-    else:
-        widgets.ending(run, events)
-
-
-def browse(dataset: Dataset) -> None:
-    """All images, class by class."""
-    st.subheader("Images")
-    chosen = st.multiselect("Show classes", dataset.classes, key="classes", placeholder="all")
-    name = widgets.image_grid(
-        f"/api/datasets/{dataset.id}/images", {"label": chosen}, "images", "No images."
-    )
-    if name:
-        widgets.show_image(dataset, name)
-
+VIEWS = {
+    "Overview": overview.view,
+    "Images": browsing.view,
+    "History": history.view,
+}
 
 st.title("Data")
-st.caption("Bring labelled photos, look at them, and train a first model in seconds.")
+st.caption("Bring labelled photos, find what is wrong with them, put it right, and train.")
 if not datasets.summaries():
-    add_data(expanded=True)
+    importing.view(expanded=True)
     st.info(
         "There is no dataset yet. Drop a zip with one folder for each class, for example "
         "photos/ants/… and photos/bees/…, or try the sample."
     )
 else:
-    add_data(expanded=False)
+    importing.view(expanded=False)
     current = widgets.pick_dataset()
-    first_model(current)
-    overview(current)
-    browse(current)
+    corrections.last_change(current)
+    for tab, view in zip(
+        st.tabs(list(VIEWS), key="view", bind="query-params"), VIEWS.values(), strict=True
+    ):
+        if tab.open:
+            with tab:
+                view(current)

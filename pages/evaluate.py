@@ -8,7 +8,7 @@ from core.evaluation import charts, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
 from core.runs.run import Run
-from pages import widgets
+from pages import grid, widgets
 
 FEW_IMAGES = 30
 # More than fit on a screen as a table.
@@ -93,7 +93,7 @@ def cell(run: Run, found: Evaluation, part: str, true: str, predicted: str) -> N
     )
     query = {"split": part, "true": true, "predicted": predicted}
     empty = "No image is in this cell."
-    name = widgets.image_grid(f"/api/runs/{run.id}/images", query, "cell", empty, 340)
+    name = grid.images(f"/api/runs/{run.id}/images", query, "cell", empty, 340)
     explain(run, found, part, name, "cell")
 
 
@@ -123,7 +123,7 @@ def mistakes(run: Run, found: Evaluation, part: str) -> None:
         "True class → what the classifier said, the surest mistakes first: a wrong label is often "
         "among them. Choose one to see what it looked at."
     )
-    name = widgets.image_grid(
+    name = grid.images(
         f"/api/runs/{run.id}/images", {"split": part}, "mistakes", "No mistakes here.", 360
     )
     explain(run, found, part, name, "mistakes")
@@ -168,6 +168,7 @@ st.caption(
 )
 scored = [run for run in runs.all_runs() if run.predictions.exists()]
 current = widgets.pick_run(scored, "No run has finished yet. Train one first.")
+widgets.data_of(current)
 part = st.segmented_control(
     "Images", list(PART_NAMES), default="test", key="part", required=True,
     format_func=PART_NAMES.__getitem__,

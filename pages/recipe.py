@@ -14,7 +14,7 @@ from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
 from core.schema import Recipe
 from core.training import estimate as estimating
-from pages import advice, architecture, widgets
+from pages import advice, architecture, grid, widgets
 
 SHOWN_FIRST = ("technique.name", "head.kind", "schedule.epochs", "image.size", "image.fit")
 PER_ROW = 3
@@ -178,7 +178,7 @@ def preview(dataset: Dataset, recipe: Recipe) -> None:
         )
     st.button("Other versions", icon=":material/refresh:", key="again", on_click=count_up)
     seen = {"recipe": recipes.to_yaml(recipe), "seed": st.session_state.get("versions", 0)}
-    widgets.image_grid(f"/api/datasets/{dataset.id}/previews", seen, "preview", "No images.", 560)
+    grid.images(f"/api/datasets/{dataset.id}/previews", seen, "preview", "No images.", 560)
 
 
 def count_up() -> None:

@@ -50,6 +50,7 @@ def head(run: Run, status: Status) -> None:
         st.markdown(
             f"{widgets.ICONS[status.state]} **{status.state}** — {runs.STATES[status.state]}{place}"
         )
+        widgets.data_of(run)
     stoppable = status.state in ("queued", "starting", "running")
     resumable = status.state in ("interrupted", "stopped", "failed", "created")
     with middle:

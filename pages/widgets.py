@@ -1,9 +1,9 @@
-"""Pieces that several pages draw: pickers, image grids, uploads, overlays, refusals."""
+"""Pieces that several pages draw: pickers, uploads, overlays, fields, refusals."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +12,6 @@ import streamlit as st
 
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
-from core.data.importing import Imported
 from core.errors import HeadstartError
 from core.recipe import choices, fields, number_or_yaml, value_of
 from core.runs import run as runs
@@ -28,29 +27,11 @@ def part(name: str) -> str:
     return (PARTS / name).read_text(encoding="utf-8")
 
 
-_GRID = st.components.v2.component(
-    "headstart_grid",
-    html='<div class="frame" tabindex="0" role="list"></div>\n'
-    '<div class="note" role="status"></div>',
-    css=part("grid.css"),
-    js=part("grid.js"),
-)
 _UPLOAD = st.components.v2.component(
     "headstart_upload", html=part("upload.html"), css=part("upload.css"), js=part("upload.js")
 )
 _OVERLAY = st.components.v2.component(
     "headstart_overlay", html=part("overlay.html"), css=part("overlay.css"), js=part("overlay.js")
-)
-
-_PICTURE = st.components.v2.component(
-    "headstart_picture",
-    html="<img>\n",
-    css="img { max-width: 100%;\n max-height: 70vh; border-radius: var(--st-base-radius); }",
-    js="""export default function ({ data, parentElement }) {
-  const image = parentElement.querySelector("img")
-  if (image.getAttribute("src") !== data.src) image.src = data.src
-  image.alt = data.alt
-}""",
 )
 
 ICONS: dict[State, str] = {
@@ -126,6 +107,13 @@ def pick_run(candidates: list[Run], empty: str) -> Run:
     return runs.load(id_of(chosen or labels[0]))
 
 
+def data_of(run: Run) -> None:
+    """Which dataset and revision a run learned from, and whether that is still the newest."""
+    newest = next((d["revision"] for d in datasets.summaries() if d["id"] == run.dataset), None)
+    since = f" It is at revision {newest} now." if newest not in (None, run.revision) else ""
+    st.caption(f"Learned from {plain(run.dataset_name)}, revision {run.revision}.{since}")
+
+
 def tell_if_missing(key: str, labels: list[str]) -> None:
     """Say so when the address names something that is not in the list, before another is shown."""
     asked = st.query_params.get(key)
@@ -138,18 +126,6 @@ def go(page: str, **parameters: str) -> None:
     st.switch_page(page, query_params=parameters)
 
 
-def image_grid(source: str, query: dict[str, Any], key: str, empty: str, height: int = 420) -> str:
-    """Images from a route of the API, any number; the one that was just clicked, else ""."""
-    parameters = urlencode({k: v for k, v in query.items() if v is not None}, doseq=True)
-    address = f"{source}?{parameters}" if parameters else source
-    result = _GRID(
-        data={"source": address, "height": height, "empty": empty},
-        key=key,
-        on_chosen_change=lambda: None,
-    )
-    return str(result.chosen or "")
-
-
 def upload(key: str) -> dict[str, str] | None:
     """A file that has just arrived in full: its upload id and its name; else None."""
     result = _UPLOAD(key=key, on_arrived_change=lambda: None)
@@ -160,22 +136,6 @@ def upload(key: str) -> dict[str, str] | None:
 def overlay(picture: str, heat: str, alt: str, note: str, key: str) -> None:
     """A picture with a heat map over it and a slider for its strength; both by URL."""
     _OVERLAY(data={"picture": picture, "heat": heat, "alt": alt, "note": note}, key=key)
-
-
-def follow(steps: Iterable[Imported], text: str) -> Dataset | None:
-    """Show the progress of an import; its dataset, or None, with the refusal shown."""
-    bar = st.progress(0.0, text=text)
-
-    def followed() -> Dataset | None:
-        last = None
-        for last in steps:
-            share = last.done / max(1, last.total)
-            bar.progress(min(1.0, share), text=f"{text}: {last.done:,} of {last.total:,} images")
-        return last.dataset if last else None
-
-    found: Dataset | None = refused(followed)
-    bar.empty()
-    return found
 
 
 def share_with_interval(figures: dict[str, Any], name: str = "accuracy") -> str:
@@ -283,14 +243,3 @@ def ending(run: Run, events: list[Event]) -> None:
         st.error(f"{plain(last.what)}\n\n{plain(last.remedy)}", icon=":material/error:")
     else:
         st.warning(runs.STATES[state], icon=ICONS[state])
-
-
-@st.dialog("Image", width="large")
-def show_image(dataset: Dataset, name: str) -> None:
-    """One image, large, with what is known of it."""
-    facts = dataset.table[dataset.table["name"] == name].iloc[0]
-    _PICTURE(data={"src": f"/api/datasets/{dataset.id}/pictures/{facts['sha256']}", "alt": name})
-    st.text(
-        f"{name}\nclass {facts['label']}, {facts['width']} × {facts['height']} pixels, "
-        f"{facts['format']}"
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -179,17 +178,3 @@ def delete(dataset_id: str) -> None:
     """Remove a dataset and its images; runs keep their figures."""
     shutil.rmtree(folder_of(dataset_id), ignore_errors=True)
     _load.cache_clear()
-
-
-def page(dataset: Dataset, labels: Sequence[str], offset: int, limit: int) -> Json:
-    """Some images, by position, of the given classes (all, if none is given), for a grid."""
-    table = dataset.table
-    chosen = table[table["label"].isin(list(labels))] if labels else table
-    rows = chosen.sort_values(["label", "name"], kind="stable").iloc[offset : offset + limit]
-    return {
-        "total": len(chosen),
-        "items": [
-            {"sha256": sha, "title": label, "name": name}
-            for sha, label, name in zip(rows["sha256"], rows["label"], rows["name"], strict=True)
-        ],
-    }

@@ -22,6 +22,8 @@ MOST_STYLED = 500
 ROW_HEIGHT, LEAST_HEIGHT = 22, 240
 # The range test is drawn up to this many times its first loss.
 RANGE_TEST_CUT = 3
+# The ten colors of the theme come round again with another symbol.
+SYMBOLS = ("circle", "diamond", "cross", "triangle-up", "square", "x", "star", "pentagon")
 MARGIN = {"l": 8, "r": 8, "t": 36, "b": 8}
 
 
@@ -249,3 +251,30 @@ def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler |
     return table.style.apply(lambda _: sheet, axis=None).format(
         lambda value: form.format(value) if float(str(value)) > 0 else ""
     )
+
+
+def embedding(points: pd.DataFrame) -> go.Figure:
+    """Images as points, those alike near each other; one color and symbol for each `kind`.
+
+    points: `name` of the image, `x`, `y`, and `kind` (text). Each point carries its image's name
+    as the first of its custom data.
+    """
+    chart = figure("", 560)
+    kinds = sorted(points["kind"].unique())
+    for number, kind in enumerate(kinds):
+        rows = points[points["kind"] == kind]
+        chart.add_scattergl(
+            x=rows["x"], y=rows["y"], mode="markers", name=shown(kind),
+            customdata=[[name, shown(name.rpartition("/")[2])] for name in rows["name"]],
+            marker={"size": 7, "opacity": 0.85, "symbol": SYMBOLS[number // 10 % len(SYMBOLS)]},
+            unselected={"marker": {"opacity": 0.2}},
+            hovertemplate="%{customdata[1]}<extra>" + shown(kind) + "</extra>",
+        )  # fmt: skip
+    chart.update_layout(
+        showlegend=len(kinds) <= MOST_IN_LEGEND, dragmode="lasso",
+        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0, "xanchor": "left"},
+    )  # fmt: skip
+    # Only what lies near what means anything: neither axis has a unit.
+    chart.update_xaxes(visible=False)
+    chart.update_yaxes(visible=False, scaleanchor="x")
+    return chart

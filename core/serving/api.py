@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,7 +19,7 @@ from core.data import images
 from core.errors import HeadstartError, NotFound
 from core.evaluation import mistakes as mistaken
 from core.runs import run as runs
-from core.serving import uploads
+from core.serving import listing, uploads
 from core.settings import settings
 from core.storage import write_bytes
 
@@ -32,6 +32,8 @@ NOT_KEPT = {"Cache-Control": "private, no-store"}
 api = FastAPI(title="Headstart", docs_url=None, redoc_url=None)
 Offset = Annotated[int, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=500)]
+Revision = Annotated[int | None, Query(ge=1)]
+Names = Annotated[list[str], Body(max_length=500)]
 
 
 @api.exception_handler(HeadstartError)
@@ -69,12 +71,28 @@ def discard(upload_id: str) -> dict[str, int]:
 def dataset_images(
     dataset_id: str,
     label: Annotated[list[str], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    part: str = "",
+    revision: Revision = None,
+    names: bool = False,
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> dict[str, Any]:
-    """Some images of a dataset, class by class."""
-    found = datasets.page(datasets.load(dataset_id), label, offset, limit)
-    return {"total": found["total"], "items": [shown(dataset_id, one) for one in found["items"]]}
+    """Some images of a dataset, class by class; with `names` the names of all of them instead.
+
+    part: as `listing.named`'s. revision: the newest, if none is given.
+    """
+    dataset = datasets.load(dataset_id, revision)
+    found = listing.named(dataset, label, part)
+    if names:
+        return {"names": found}
+    shown = listing.items(dataset, found[offset : offset + limit])
+    return {"total": len(found), "items": shown}
+
+
+@api.post("/datasets/{dataset_id}/images")
+def named_images(dataset_id: str, names: Names, revision: Revision = None) -> dict[str, Any]:
+    """The images of these names, as far as the dataset has them."""
+    return {"items": listing.items(datasets.load(dataset_id, revision), names)}
 
 
 @api.get("/datasets/{dataset_id}/previews")
@@ -127,17 +145,6 @@ def image_path(dataset_id: str, sha256: str) -> Path:
     return dataset.path_of(sha256)
 
 
-def shown(dataset_id: str, one: dict[str, Any]) -> dict[str, Any]:
-    """An image as a grid in the browser wants it."""
-    base = f"/api/datasets/{dataset_id}"
-    return {
-        "src": f"{base}/thumbnails/{one['sha256']}",
-        "id": one["name"],
-        "title": one["title"],
-        "caption": one.get("caption", one["name"].rpartition("/")[2]),
-    }
-
-
 @api.get("/runs/{run_id}/images")
 def run_images(
     run_id: str,
@@ -151,7 +158,11 @@ def run_images(
     run = runs.load(run_id)
     dataset = runs.data_of(run)
     found = mistaken.listed(run.predictions, dataset, split, true, predicted, offset, limit)
-    return {"total": found["total"], "items": [shown(run.dataset, one) for one in found["items"]]}
+    items = [
+        {**listing.pictures(run.dataset, one["sha256"]), "id": one["name"], **one}
+        for one in found["items"]
+    ]
+    return {"total": found["total"], "items": items}
 
 
 @api.get("/runs/{run_id}/maps/{kind}")

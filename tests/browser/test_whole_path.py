@@ -2,79 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
-import pytest
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-# Streamlit asks for these below a deep link first, is told 404, and asks again at the root.
-EXPECTED = re.compile(r"_stcore/(health|host-config)")
-
-
-@pytest.fixture
-def server(home):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port),
-         "--server.headless", "true"],
-        cwd=ROOT, env={**os.environ, "HEADSTART_HOME": str(home)},
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-            break
-        except OSError:
-            time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait()
-
-
-@pytest.fixture
-def page(server):
-    errors: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.set_default_timeout(120_000)
-        page.on(
-            "console",
-            lambda message: (
-                errors.append(f"{message.text} {message.location}")
-                if message.type == "error" and not EXPECTED.search(str(message.location))
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
-        browser.close()
-    assert errors == []
-
-
-def go(page, name: str) -> None:
-    links = page.get_by_test_id("stSidebarNavItems")
-    links.get_by_role("link", name=name, exact=True).click()
-
-
-def no_error_box(page) -> None:
-    boxes = page.get_by_test_id("stAlertContentError")
-    assert boxes.count() == 0, boxes.all_inner_texts()
-    assert page.get_by_test_id("stException").count() == 0
+from tests.browser.looking import go, no_error_box
 
 
 def test_from_the_sample_to_a_prediction(page, server, tmp_path):

@@ -49,6 +49,21 @@ def test_images_of_chosen_classes_alone(client: TestClient, dataset: Dataset):
     assert {item["title"] for item in answer["items"]} == {"ants", "wasps"}
 
 
+def test_names_alone_are_those_of_the_whole_list(client: TestClient, dataset: Dataset):
+    address = f"/api/datasets/{dataset.id}/images"
+    found = client.get(address, params={"label": "ants", "names": True, "limit": 2}).json()
+    listed = client.get(address, params={"label": "ants"}).json()["items"]
+    assert found == {"names": [one["id"] for one in listed]}
+
+
+def test_named_images_are_shown_in_that_order(client: TestClient, dataset: Dataset):
+    names = ["wasps/1.jpg", "ants/0.jpg", "../../etc/passwd"]
+    answer = client.post(f"/api/datasets/{dataset.id}/images", json=names)
+    assert [one["id"] for one in answer.json()["items"]] == names[:2]
+    too_many = client.post(f"/api/datasets/{dataset.id}/images", json=names * 200)
+    assert too_many.status_code == 422
+
+
 @pytest.mark.parametrize("wrong", ["limit=0", "limit=501", "offset=-1", "limit=many"])
 def test_a_page_of_no_sense_is_refused(client: TestClient, dataset: Dataset, wrong: str):
     assert client.get(f"/api/datasets/{dataset.id}/images?{wrong}").status_code == 422

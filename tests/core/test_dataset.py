@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,25 +81,3 @@ def test_a_deleted_dataset_is_gone_with_its_images(insects: Dataset):
 def test_without_a_home_there_are_no_datasets(home: Path):
     assert not home.exists()
     assert dataset.summaries() == []
-
-
-def test_pages_of_the_grid_together_show_every_image_once(insects: Dataset):
-    pages = [dataset.page(insects, [], offset, 4) for offset in (0, 4, 8, 12)]
-    names = [item["name"] for page in pages for item in page["items"]]
-    assert sorted(names) == list(insects.table["name"])
-    assert [page["total"] for page in pages] == [9, 9, 9, 9]
-    assert [len(page["items"]) for page in pages] == [4, 4, 1, 0]
-
-
-def test_the_grid_shows_only_the_chosen_classes(insects: Dataset):
-    page = dataset.page(insects, ["ants", "wasps"], 0, 100)
-    assert page["total"] == 6
-    assert {item["title"] for item in page["items"]} == {"ants", "wasps"}
-
-
-def test_every_image_of_the_grid_lies_where_its_hash_says(
-    insects: Dataset, class_photos: Callable[..., dict[str, bytes]]
-):
-    photos = class_photos("bees", "ants", "wasps", each=3)
-    for item in dataset.page(insects, [], 0, 100)["items"]:
-        assert insects.path_of(item["sha256"]).read_bytes() == photos[item["name"]]

@@ -17,8 +17,8 @@ from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.worker import work
 from core.training.events import EpochEnded, Note, Progress
+from tests.pages.opening import opened, texts, waited
 
-FRAME = str(Path(__file__).parents[2] / "pages" / "frame.py")
 PAGES = ("home", "data", "recipe", "train", "evaluate", "predict")
 EMPTY = {
     "home": "There is no data yet",
@@ -29,22 +29,6 @@ EMPTY = {
     "predict": "There is no trained classifier yet",
 }
 SMALL = ["image.size=32", "schedule.epochs=5"]
-
-
-def opened(page: str, **parameters: str) -> AppTest:
-    app = AppTest.from_file(FRAME, default_timeout=60)
-    for name, value in parameters.items():
-        app.query_params[name] = value
-    app.run()
-    if page != "home":
-        app.switch_page(f"{page}.py").run()
-    assert not app.exception, app.exception
-    return app
-
-
-def texts(app: AppTest) -> str:
-    kinds = (app.title, app.markdown, app.caption, app.info, app.warning, app.error, app.success)
-    return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
 @pytest.fixture
@@ -76,8 +60,9 @@ def test_a_page_with_a_finished_run_shows_no_error(page, finished):
 
 def test_the_sample_is_one_click(home):
     app = opened("data")
-    app.button(key="sample").click().run(timeout=120)
-    assert not app.exception and not app.error
+    app.button(key="sample").click().run()
+    waited(app, lambda page: bool(page.metric))
+    assert not app.error
     assert any("digits" in str(box.value) for box in app.selectbox)
     assert [m.value for m in app.metric][:2] == ["1,797", "10"]
 

@@ -1,0 +1,14 @@
+"""What every test in the browser does with a page."""
+
+from __future__ import annotations
+
+
+def go(page, name: str) -> None:
+    links = page.get_by_test_id("stSidebarNavItems")
+    links.get_by_role("link", name=name, exact=True).click()
+
+
+def no_error_box(page) -> None:
+    boxes = page.get_by_test_id("stAlertContentError")
+    assert boxes.count() == 0, boxes.all_inner_texts()
+    assert page.get_by_test_id("stException").count() == 0

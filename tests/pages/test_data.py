@@ -1,0 +1,150 @@
+"""The Data page: corrections, their undo, their history, on the real core."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import jobs
+from core import recipe as recipes
+from core.data import dataset as datasets
+from core.data import importing, journal
+from core.runs import run as runs
+from tests.pages.opening import opened, texts, waited
+
+HOSTILE = "<b>b*ees*</b> $x$ [a](b)"
+
+
+@pytest.fixture
+def insects(class_photos, make_folder):
+    return importing.import_all(make_folder(class_photos("ants", "bees", "wasps", each=8)), "bugs")
+
+
+def sources(app: AppTest) -> str:
+    """What the grids on a page have been told."""
+    return " ".join(element.proto.json for element in app.get("bidi_component"))
+
+
+def test_a_class_is_renamed_and_the_page_tells_and_undoes_it(insects):
+    app = opened("data", view="Images")
+    app.selectbox(key="rename_from").set_value("bees")
+    app.text_input(key="rename_to").set_value("honey bees")
+    submit(app, "Rename")
+    assert datasets.load(insects.id).classes == ("ants", "honey bees", "wasps")
+    assert "**Revision 2.** Last change: Class bees renamed to honey bees" in texts(app)
+    assert "Revision 2 is saved" in app.toast[0].value
+    app.button(key="undo").click().run()
+    assert not app.exception, app.exception
+    found = datasets.load(insects.id)
+    assert (found.revision, found.classes) == (3, insects.classes)
+    assert "Last change" not in texts(app)
+
+
+def submit(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception, app.exception
+
+
+def test_classes_are_merged_into_a_new_one(insects):
+    app = opened("data", view="Images")
+    app.multiselect(key="merge_from").set_value(["bees", "wasps"])
+    app.selectbox(key="merge_to").set_value("wasps")
+    submit(app, "Merge")
+    assert datasets.load(insects.id).classes == ("ants", "wasps")
+
+
+def test_a_correction_that_makes_no_sense_is_refused_in_words_and_nothing_is_saved(insects):
+    app = opened("data", view="Images")
+    submit(app, "Merge")
+    assert "No classes were chosen" in app.error[0].value
+    app.selectbox(key="rename_from").set_value("bees")
+    app.text_input(key="rename_to").set_value("wasps")
+    submit(app, "Rename")
+    assert "There is a class wasps already" in app.error[0].value
+    assert datasets.load(insects.id).revision == 1
+
+
+def test_the_grid_asks_for_the_images_of_the_chosen_classes_in_this_revision(insects):
+    journal.record(insects.id, {"action": "exclude", "names": ["ants/0.jpg"]})
+    app = opened("data", view="Images")
+    assert "/images?revision=2" in sources(app)
+    app.multiselect(key="classes").set_value(["wasps"]).run()
+    assert "label=wasps" in sources(app) and '"exclude"' in sources(app)
+    app.segmented_control(key="shown_part").set_value("excluded").run()
+    assert "part=excluded" in sources(app)
+    assert '"include"' in sources(app) and '"exclude"' not in sources(app)
+
+
+def test_names_that_are_markup_are_shown_as_they_are(insects):
+    journal.record(insects.id, {"action": "rename", "from": "bees", "to": HOSTILE})
+    app = opened("data")
+    shown = next(one.value for one in app.markdown if "Last change" in one.value)
+    assert r"\<b\>b\*ees\*\</b\> \$x\$ \[a\]\(b\)" in shown
+
+
+def test_the_history_lists_every_correction_and_what_each_training_used(insects):
+    run = runs.create(insects, recipes.preset("quick"), "quick")
+    journal.record(insects.id, {"action": "exclude", "names": ["ants/0.jpg"]}, "Ada")
+    journal.record(insects.id, {"action": "undo"}, "Ada")
+    app = opened("data", view="History")
+    table, used = (frame.value for frame in app.dataframe)
+    assert list(table["revision"]) == [3, 2] and set(table["who"]) == {"Ada"}
+    assert list(table["undone"]) == [False, True]
+    assert list(used["run"]) == [run.name] and list(used["revision"]) == [1]
+
+
+def test_a_run_says_which_revision_it_learned_from_and_that_there_is_a_newer_one(insects):
+    run = runs.create(insects, recipes.preset("quick"), "quick")
+    assert "Learned from bugs, revision 1." in texts(opened("train"))
+    journal.record(insects.id, {"action": "exclude", "names": ["ants/0.jpg"]})
+    app = opened("train", run=f"{run.name} · {run.id}")
+    assert "revision 1. It is at revision 2 now." in texts(app)
+
+
+def test_two_revisions_are_compared_image_by_image(insects):
+    journal.record(insects.id, {"action": "relabel", "names": ["ants/0.jpg"], "to": "bees"})
+    journal.record(insects.id, {"action": "exclude", "names": ["ants/1.jpg"]})
+    app = opened("data", view="History")
+    differences = app.dataframe[1].value
+    assert set(differences["image"]) == {"ants/0.jpg", "ants/1.jpg"}
+    app.number_input(key="compare_to").set_value(2).run()
+    assert list(app.dataframe[1].value["image"]) == ["ants/0.jpg"]
+    app.number_input(key="compare_from").set_value(2).run()
+    assert len(app.dataframe) == 1  # Nothing differs: the journal alone.
+
+
+def test_a_dataset_without_corrections_says_what_will_stand_there(insects):
+    app = opened("data", view="History")
+    assert "This is revision 1" in texts(app)
+    assert "No training has used this dataset yet" in texts(app)
+
+
+# --- bringing photos in ------------------------------------------------------------------------
+
+
+def test_a_folder_of_the_server_becomes_a_dataset_in_the_background(
+    class_photos, make_folder, monkeypatch
+):
+    root = make_folder(class_photos("ants", "bees", each=6), "root/photos").parent
+    monkeypatch.setenv("HEADSTART_IMPORT_ROOT", str(root))
+    app = opened("data")
+    app.selectbox(key="server_path").set_value("photos").run()
+    app.button(key="import_server").click().run()
+    assert jobs.of("import")[0].values["server"] == "photos"
+    waited(app, lambda page: any(metric.label == "Images" for metric in page.metric))
+    assert [metric.value for metric in app.metric][:2] == ["12", "2"]
+
+
+def test_an_import_that_is_refused_says_why_until_it_has_been_read(make_folder, monkeypatch):
+    root = make_folder({"a/notes.txt": b"no photo"}, "root/photos").parent
+    monkeypatch.setenv("HEADSTART_IMPORT_ROOT", str(root))
+    app = opened("data")
+    app.selectbox(key="server_path").set_value("photos").run()
+    app.button(key="import_server").click().run()
+    waited(app, lambda page: bool(page.error))
+    assert "no images" in app.error[0].value
+    # Also for one who comes later; until then it is not forgotten.
+    app = opened("data")
+    assert "no images" in app.error[0].value
+    next(button for button in app.button if button.label == "Close").click().run()
+    assert not app.error
