@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ def items(dataset: Dataset, names: Sequence[str]) -> list[Json]:
     return [item(dataset.id, row) for row in rows.iloc[found[found >= 0]].to_dict("records")]
 
 
-def item(dataset_id: str, row: Json) -> Json:
+def item(dataset_id: str, row: dict[Hashable, Any]) -> Json:
     """One image as a grid in the browser wants it."""
     remarks = f"\n{row['remarks']}" if row["remarks"] else ""
     return {
