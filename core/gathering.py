@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from core.asking import AsJson, Who, found_dataset
+from core.asking import AsJson, Data, Who, found_dataset
 from core.data import dataset as datasets
 from core.data import importing
 from core.data.importing import import_all
@@ -77,6 +77,30 @@ def readings(
         for one in found
     ]
     say({"readings": [vars(one) for one in found]}, as_json, "\n".join(lines) or NO_READING)
+
+
+@app.command()
+def pack(
+    data: Data,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The zip to write.")],
+    revision: Annotated[int | None, typer.Option(help="Which; else the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset as it now is into a zip: images by class, labels.csv, journal.csv."""
+    from core.serving import packing
+
+    dataset = found_dataset(data, revision)
+    for _ in packing.pack(dataset, output):
+        pass
+    size = output.stat().st_size
+    result = {
+        "dataset": dataset.id,
+        "revision": dataset.revision,
+        "output": str(output),
+        "bytes": size,
+    }
+    text = f"{output}: revision {dataset.revision} of {dataset.name}, {size:,} bytes"
+    say(result, as_json, text)
 
 
 @app.command("datasets")

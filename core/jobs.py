@@ -35,6 +35,7 @@ from core.storage import Json
 # says whether it should end early; it yields `Step`s, the last one with a `result`.
 KINDS: dict[str, str] = {
     "import": "core.serving.uploads:importing_steps",
+    "pack": "core.serving.packing:packing_steps",
 }
 State = Literal["waiting", "running", "done", "refused", "failed", "cancelled", "died"]
 STATES: dict[State, str] = {

@@ -97,6 +97,18 @@ def read_json(path: Path) -> Json:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder that appears under its name complete, or not at all; it replaces an older one."""
+    with half_done(path) as aside:
+        yield aside
+        sync_tree(aside)
+        put_in_place(aside, path)
+
+
+@contextmanager
+def half_done(path: Path) -> Iterator[Path]:
+    """A folder for what is to become, or to go into, the folder `path`; gone afterwards.
+
+    Raises: MachineRefused when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     lock = lock_of(aside)
@@ -104,8 +116,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
         with held(lock):  # Says that somebody still works on it: see `remove_unfinished`.
             aside.mkdir()
             yield aside
-            sync_tree(aside)
-            put_in_place(aside, path)
     except OSError as error:
         raise MachineRefused(
             f"The folder {path.name} could not be written: {error.strerror or error}.",

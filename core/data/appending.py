@@ -6,9 +6,7 @@ one line of the journal makes the revision. An addition that dies before it has 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,18 +15,7 @@ from core.data import dataset as datasets
 from core.data import journal, names, replay
 from core.data.actions import Before
 from core.data.dataset import Dataset
-from core.settings import settings
 from core.storage import Json, sync_folder, sync_tree
-
-
-@contextmanager
-def aside() -> Iterator[Path]:
-    """A folder for the contents of an upload while it is read, on the disk of the datasets."""
-    settings().datasets.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=".", suffix=".tmp", dir=settings().datasets, ignore_cleanup_errors=True
-    ) as name:
-        yield Path(name)
 
 
 def append(

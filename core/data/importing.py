@@ -19,7 +19,7 @@ from core.data.members import Member, Source
 from core.data.storing import Skipped, stored
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
 from core.settings import settings
-from core.storage import Json, free_bytes, new_id, whole_folder
+from core.storage import Json, free_bytes, half_done, new_id, whole_folder
 
 LARGEST_TABLE = 50_000_000
 EMPTY = "The file is empty."
@@ -50,8 +50,8 @@ def import_images(
         known = dataset.load(into).classes if into else ()
         members, skipped = sorted_out(source, reading, known)
         need_room(sum(member.size for member, _ in members))
-        home = appending.aside() if into else whole_folder(settings().datasets / dataset_id)
-        with home as folder:
+        place = half_done if into else whole_folder
+        with place(settings().datasets / dataset_id) as folder:
             rows: list[Json] = []
             for done, outcome in enumerate(stored(source, members, folder), 1):
                 if isinstance(outcome, Skipped):
@@ -99,8 +99,18 @@ def import_root_entries() -> list[str]:
     return sorted(found)
 
 
-def from_import_root(name: str) -> Iterator[Imported]:
-    """Import a folder or archive of the allowed root.
+def from_import_root(
+    name: str, reading: str = "", into: str = "", who: str = ""
+) -> Iterator[Imported]:
+    """Import a folder or archive of the allowed root; the rest is as for `import_images`.
+
+    Raises: DatasetRefused for a name that is not one of `import_root_entries`.
+    """
+    yield from import_images(in_import_root(name), reading=reading, into=into, who=who)
+
+
+def in_import_root(name: str) -> Path:
+    """Where a folder or archive of the allowed root lies.
 
     Raises: DatasetRefused for a name that is not one of `import_root_entries`.
     """
@@ -110,7 +120,7 @@ def from_import_root(name: str) -> Iterator[Imported]:
             f"{name} is not in the folder that may be imported from.",
             "Set HEADSTART_IMPORT_ROOT on the server to the folder that holds it.",
         )
-    yield from import_images(root / name)
+    return root / name
 
 
 def title_of(path: Path) -> str:

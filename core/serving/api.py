@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import recipe as recipes
@@ -19,7 +19,7 @@ from core.data import images
 from core.errors import HeadstartError, NotFound
 from core.evaluation import mistakes as mistaken
 from core.runs import run as runs
-from core.serving import listing, uploads
+from core.serving import listing, packing, uploads
 from core.settings import settings
 from core.storage import write_bytes
 
@@ -93,6 +93,14 @@ def dataset_images(
 def named_images(dataset_id: str, names: Names, revision: Revision = None) -> dict[str, Any]:
     """The images of these names, as far as the dataset has them."""
     return {"items": listing.items(datasets.load(dataset_id, revision), names)}
+
+
+@api.get("/datasets/{dataset_id}/pack")
+def download(dataset_id: str, revision: Revision = None) -> FileResponse:
+    """The zip of a revision (the newest, if none is given) that a job has packed."""
+    dataset = datasets.load(dataset_id, revision)
+    name = f"{packing.safe(dataset.name)} {dataset.revision}.zip"
+    return FileResponse(packing.packed(dataset), 200, NOT_KEPT, "application/zip", filename=name)
 
 
 @api.get("/datasets/{dataset_id}/previews")

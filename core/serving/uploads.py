@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from core.data import samples
+from core.data import importing, samples
 from core.data.importing import Imported, from_import_root, import_images, title_of
+from core.data.layout import Reading
 from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotNow
 from core.jobs import Step
 from core.settings import settings
@@ -75,15 +76,27 @@ async def receive(upload_id: str, offset: int, total: int, pieces: AsyncIterator
     return arrived
 
 
-def imported(upload_id: str, name: str) -> Iterator[Imported]:
+def readings(upload_id: str, name: str) -> list[Reading]:
+    """The ways in which a finished upload may be meant; usually one.
+
+    Raises: ArchiveRefused.
+    """
+    return importing.readings(path_of(upload_id), Path(name).name)
+
+
+def imported(
+    upload_id: str, name: str, reading: str = "", into: str = "", who: str = ""
+) -> Iterator[Imported]:
     """Import a finished upload under its own name, then remove it, or when it is refused.
 
+    The rest is as for `import_images`.
     One whose import was abandoned stays for a day, so that nobody need send it again.
     Raises: what `import_images` raises.
     """
     path = path_of(upload_id)
     try:
-        yield from import_images(path, title_of(Path(name)), shown_as=Path(name).name)
+        title, shown = title_of(Path(name)), Path(name).name
+        yield from import_images(path, title, shown, reading, into, who)
     except HeadstartError:
         path.unlink(missing_ok=True)
         raise
@@ -97,17 +110,25 @@ def importing_steps(
     name: str = "",
     server: str = "",
     sample: bool = False,
+    reading: str = "",
+    into: str = "",
+    who: str = "",
 ) -> Iterator[Step]:
     """The job that takes images in; its result is {"dataset": id}.
 
     One of three: a finished upload and the file's name, an entry of the allowed root on the
-    server, or the sample. To stop is to abandon it: nothing stays behind.
+    server, or the sample. reading, into, who: as for `import_images`. To stop is to abandon it:
+    nothing stays behind.
     Raises: what `import_images` raises.
     """
     if sample:
         steps = samples.import_sample()
     else:
-        steps = from_import_root(server) if server else imported(upload, name)
+        steps = (
+            from_import_root(server, reading, into, who)
+            if server
+            else imported(upload, name, reading, into, who)
+        )
     for step in steps:
         result = {"dataset": step.dataset.id} if step.dataset else None
         yield Step(step.done, step.total, "Checking the images", result=result)
