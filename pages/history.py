@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core import jobs
 from core.data import comparing, journal
 from core.data.dataset import Dataset
 from core.runs import run as runs
-from pages import corrections, widgets
+from pages import corrections, widgets, working
 
 COLUMNS = {
     "revision": st.column_config.NumberColumn("Revision", width="small"),
@@ -48,6 +49,33 @@ def view(dataset: Dataset) -> None:
         take_back(dataset, [rows[place] for place in chosen])
         compare(dataset, rows[0]["revision"])
     used(dataset)
+    download(dataset)
+
+
+def download(dataset: Dataset) -> None:
+    """The dataset as it is now, as a zip that a job packs first."""
+    st.subheader("Download")
+    st.caption(
+        f"Revision {dataset.revision} as a zip: the photos by class, a table of their labels, and "
+        "the corrections."
+    )
+    found = jobs.of("pack", dataset=dataset.id, revision=dataset.revision)
+    newest = found[0] if found else None
+    if newest is not None and newest.state in jobs.LIVE:
+        working.follow(newest)
+    elif newest is not None and newest.state == "done" and newest.result:
+        st.link_button(
+            f"Download the zip ({newest.result['bytes'] / 1e6:,.1f} MB)",
+            f"/api/datasets/{dataset.id}/pack?revision={dataset.revision}",
+            icon=":material/download:",
+        )  # fmt: skip
+    else:
+        if newest is not None:
+            working.failure(newest)
+        if st.button("Pack it", icon=":material/folder_zip:", key="pack"):
+            values = {"dataset": dataset.id, "revision": dataset.revision}
+            widgets.refused(lambda: jobs.start("pack", values, f"Packing {dataset.name}"))
+            st.rerun()
 
 
 def take_back(dataset: Dataset, chosen: list[dict[str, object]]) -> None:

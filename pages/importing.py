@@ -7,36 +7,100 @@ import streamlit as st
 from core import jobs
 from core.data import dataset as datasets
 from core.data import importing
+from core.data.layout import Reading
+from core.jobs import Job
+from core.serving import uploads
 from core.settings import settings
+from core.storage import Json
 from pages import widgets, working
+from pages.corrections import who
+
+NEW = "a new dataset"
+INTO_HELP = (
+    "Photos added to a dataset make a new revision of it: classes of the same name become one, and "
+    "exact copies of what it has already are left out."
+)
 
 
 def view(*, expanded: bool) -> None:
     """The three ways in, and how far the imports are that were started, here or elsewhere."""
-    with st.expander("Add a dataset", expanded=expanded, icon=":material/add_photo_alternate:"):
-        left, right = st.columns([3, 2])
-        with left:
-            arrived = widgets.upload("upload")
-        with right:
-            sample = st.button("Try the sample", icon=":material/draw:", key="sample")
-            st.caption("1,797 handwritten digits, no network needed.")
-            folder = from_server()
-        if arrived and arrived["id"] not in [job.values.get("upload") for job in known()]:
-            begin({"upload": arrived["id"], "name": arrived["name"]}, arrived["name"])
-        if sample:
-            begin({"sample": True}, "The sample")
-        if folder:
-            begin({"server": folder}, folder)
+    asked: Json | None = st.session_state.get("asked")
+    with st.expander(
+        "Add photos", expanded=expanded or bool(asked), icon=":material/add_photo_alternate:"
+    ):
+        if asked:
+            ask(asked)
+        else:
+            ways_in()
     imports()
 
 
-def known() -> list[jobs.Job]:
-    """The imports of the last day, the newest first."""
-    return jobs.of("import")
+def ways_in() -> None:
+    """An upload, a folder on the server, or the sample."""
+    left, right = st.columns([3, 2])
+    with left:
+        arrived = widgets.upload("upload")
+    with right:
+        into = target()
+        sample = st.button("Try the sample", icon=":material/draw:", key="sample")
+        st.caption("1,797 handwritten digits, no network needed.")
+        folder = from_server()
+    if arrived:
+        found = widgets.refused(lambda: uploads.readings(arrived["id"], arrived["name"]))
+        propose({"upload": arrived["id"], "name": arrived["name"], "into": into}, found)
+    if folder:
+        found = widgets.refused(lambda: importing.readings(importing.in_import_root(folder)))
+        propose({"server": folder, "into": into}, found)
+    if sample:
+        begin({"sample": True})
 
 
-def begin(values: dict[str, object], name: str) -> None:
+def target() -> str:
+    """The id of the dataset that the photos are to be added to; "" for a new one."""
+    found = [widgets.dataset_label(one["id"], one["name"]) for one in datasets.summaries()]
+    if not found:
+        return ""
+    chosen = st.selectbox("Add them to", [NEW, *found], key="into", help=INTO_HELP)
+    return "" if chosen == NEW else widgets.id_of(chosen)
+
+
+def propose(values: Json, readings: list[Reading] | None) -> None:
+    """Import what can be meant in one way only; else ask the user how it is meant."""
+    if readings is None:
+        return
+    if len(readings) < 2:
+        begin(values)
+    st.session_state["asked"] = {"values": values, "readings": readings}
+    st.rerun()
+
+
+def ask(asked: Json) -> None:
+    """Which of several readings of the folders or tables is meant."""
+    readings: list[Reading] = asked["readings"]
+    with st.form("reading"):
+        chosen = st.radio(
+            "What is the class of a photo?", range(len(readings)), key="reading_chosen",
+            format_func=lambda k: f"{widgets.plain(readings[k].title)}: "
+            f"{len(readings[k].classes):,} classes",
+            captions=[widgets.plain(one.example) for one in readings],
+            help="The folders or tables of this upload can be read in more than one way.",
+        )  # fmt: skip
+        with st.container(horizontal=True):
+            goes_on = st.form_submit_button("Import", type="primary", icon=":material/check:")
+            given_up = st.form_submit_button("Cancel", icon=":material/close:")
+    if goes_on or given_up:
+        del st.session_state["asked"]
+    if goes_on:
+        begin({**asked["values"], "reading": readings[chosen].key})
+    if given_up:
+        st.rerun()
+
+
+def begin(values: Json) -> None:
     """Start an import that goes on when this page is left."""
+    name = values.get("name") or values.get("server") or "The sample"
+    if values.get("into"):
+        values = {**values, "who": who()}
     job = widgets.refused(lambda: jobs.start("import", values, name))
     if job is not None:
         working.awaited().add(job.id)
@@ -45,16 +109,20 @@ def begin(values: dict[str, object], name: str) -> None:
 
 def imports() -> None:
     """Imports that are at work; the newest one, if it failed; the dataset of one that is done."""
-    found = known()
+    found = jobs.of("import")
     for job in found:
-        if working.just_done(job) and job.result:
-            dataset = datasets.load(job.result["dataset"])
-            widgets.go("data.py", dataset=widgets.dataset_label(dataset.id, dataset.name))
-    for job in found:
-        if job.state in jobs.LIVE:
+        if working.just_done(job):
+            look_at(job)
+        elif job.state in jobs.LIVE:
             working.follow(job)
     if found:
         working.failure(found[0])
+
+
+def look_at(job: Job) -> None:
+    """Choose the dataset that an import made."""
+    dataset = datasets.load((job.result or {})["dataset"])
+    widgets.go("data.py", dataset=widgets.dataset_label(dataset.id, dataset.name))
 
 
 def from_server() -> str:

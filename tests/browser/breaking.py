@@ -16,11 +16,11 @@ class BreakingWay:
         self.was_cut = False
         self.writers: set[asyncio.StreamWriter] = set()
         self.loop = asyncio.new_event_loop()
-        serving = asyncio.start_server(self.passing, "127.0.0.1", 0)
-        self.server = self.loop.run_until_complete(serving)
-        self.address = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
+        serving = asyncio.start_server(self.passing, "127.0.0.1", 0)
+        server = asyncio.run_coroutine_threadsafe(serving, self.loop).result()
+        self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def passing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, out = await asyncio.open_connection("127.0.0.1", self.port)

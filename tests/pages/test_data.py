@@ -148,3 +148,46 @@ def test_an_import_that_is_refused_says_why_until_it_has_been_read(make_folder, 
     assert "no images" in app.error[0].value
     next(button for button in app.button if button.label == "Close").click().run()
     assert not app.error
+
+
+def test_folders_of_two_levels_are_asked_about_and_read_as_the_user_says(
+    class_photos, make_folder, monkeypatch
+):
+    photos = class_photos("ants/male", "ants/female", "bees/male", "bees/female", each=4)
+    root = make_folder(photos, "root/photos").parent
+    monkeypatch.setenv("HEADSTART_IMPORT_ROOT", str(root))
+    app = opened("data")
+    app.selectbox(key="server_path").set_value("photos").run()
+    app.button(key="import_server").click().run()
+    assert not jobs.of("import")
+    titles = app.radio(key="reading_chosen").options
+    assert any("4 classes" in title for title in titles)
+    two_levels = next(k for k, title in enumerate(titles) if "4 classes" in title)
+    app.radio(key="reading_chosen").set_value(two_levels)
+    submit(app, "Import")
+    waited(app, lambda page: bool(page.metric))
+    (facts,) = datasets.summaries()
+    assert facts["classes"] == ["ants/female", "ants/male", "bees/female", "bees/male"]
+
+
+def test_photos_are_added_to_a_dataset_as_a_revision(
+    insects, class_photos, make_folder, monkeypatch
+):
+    photos = {f"more/{name}": one for name, one in class_photos("ants", "moths", each=9).items()}
+    monkeypatch.setenv("HEADSTART_IMPORT_ROOT", str(make_folder(photos, "root/more").parent))
+    app = opened("data")
+    app.selectbox(key="into").set_value(f"bugs · {insects.id}")
+    app.selectbox(key="server_path").set_value("more").run()
+    app.button(key="import_server").click().run()
+    waited(app, lambda page: datasets.load(insects.id).revision == 2)
+    assert datasets.load(insects.id).classes == ("ants", "bees", "moths", "wasps")
+    assert len(datasets.summaries()) == 1
+
+
+def test_a_dataset_is_packed_and_can_be_downloaded(insects):
+    app = opened("data", view="History")
+    app.button(key="pack").click().run()
+    waited(app, lambda page: bool(page.get("link_button")))
+    (link,) = app.get("link_button")
+    assert link.proto.url == f"/api/datasets/{insects.id}/pack?revision=1"
+    assert "Download the zip (0.0 MB)" in link.proto.label
