@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core.data import appending, archive, dataset, layout, names
+from core.data import appending, archive, dataset, layout, names, signatures, twins
 from core.data.dataset import Dataset
 from core.data.labels import Placed
 from core.data.layout import Reading
@@ -53,17 +53,20 @@ def import_images(
         place = half_done if into else whole_folder
         with place(settings().datasets / dataset_id) as folder:
             rows: list[Json] = []
-            for done, outcome in enumerate(stored(source, members, folder), 1):
-                if isinstance(outcome, Skipped):
-                    skipped.append(outcome)
-                else:
-                    rows.append(outcome)
-                yield Imported(done, len(members))
+            with signatures.written(folder) as sign:
+                for done, outcome in enumerate(stored(source, members, folder), 1):
+                    if isinstance(outcome, Skipped):
+                        skipped.append(outcome)
+                    else:
+                        sign(outcome["sha256"], outcome.pop("gray"))
+                        rows.append(outcome)
+                    yield Imported(done, len(members))
             judge(rows, skipped, known)
             facts, title = [asdict(one) for one in skipped], name or title_of(path)
             if into:
                 appending.append(into, folder, rows, facts, shown_as or title, who)
             else:
+                twins.fill(folder, rows)
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
                 dataset.write(folder, dataset_id, title, created, rows, facts)
     made = dataset.load(into) if into else first_of_its_kind(dataset.load(dataset_id))

@@ -112,6 +112,7 @@ def store(read: Read, placed: Placed, shelves: Shelves) -> Outcome:
         "bytes": len(content),
         "format": facts.format,
         "remarks": "; ".join(facts.remarks),
+        "gray": facts.gray,
     }
 
 
