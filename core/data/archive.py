@@ -81,9 +81,11 @@ def opened_folder(path: Path) -> Iterator[Source]:
     members = [Member(name, p.stat().st_size, p) for name, p in named if p.is_file()]
     folders = [name for name, p in named if p.is_dir()]
 
+    limit = settings().max_file_bytes
+
     def read(member: Member) -> bytes:
         with member.handle.open("rb") as file:
-            return read_all(file.read, member)
+            return read_all(file.read, member, limit)
 
     yield Source(members, guarded(read), folders=folders)
 

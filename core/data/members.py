@@ -95,13 +95,12 @@ def too_much(packed: int, total: int) -> ArchiveRefused:
     )
 
 
-def read_all(read: Callable[[int], bytes], member: Member) -> bytes:
-    """All bytes of a member, counted, since the declared size may lie.
+def read_all(read: Callable[[int], bytes], member: Member, limit: int) -> bytes:
+    """All bytes of a member, counted, since the declared size may lie; `limit` is the most.
 
     read: gives at most as many bytes as it is asked for.
     Raises: ImageRefused.
     """
-    limit = settings().max_file_bytes
     if member.size > limit:
         raise ImageRefused(
             f"It has {member.size:,} bytes and the limit is {limit:,}.", "Save it smaller."

@@ -14,6 +14,7 @@ from core.data import images
 from core.data.labels import Placed
 from core.data.members import Member, Source
 from core.errors import HeadstartError
+from core.settings import settings
 from core.storage import Json
 
 # Threads are handed some images at once, since handing over costs as much as a small image; few
@@ -99,9 +100,9 @@ def store(read: Read, placed: Placed, shelves: Shelves) -> Outcome:
     """Check one image and write it under its hash; its row in the index, or why it was skipped."""
     try:
         content = read()
-        facts = images.examine(content, placed.name)
+        facts = images.examine(content, placed.name, shelves.limits)
     except HeadstartError as error:
-        return Skipped(placed.name, error.what)
+        return Skipped(placed.name, str(error))
     return {
         "name": placed.called or placed.name,
         "label": placed.label,
@@ -117,10 +118,13 @@ def store(read: Read, placed: Placed, shelves: Shelves) -> Outcome:
 
 
 class Shelves:
-    """A folder of contents, each in a file named after its hash, in 256 folders."""
+    """A folder of contents, each in a file named after its hash, in 256 folders.
+
+    limits: the settings when it was begun, for all images alike.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
+        self.folder, self.limits = str(folder), settings()
         for number in range(256):
             (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
 

@@ -70,10 +70,11 @@ def opened_tar(path: Path) -> Iterator[Source]:
     with bounded_tar(path) as (archive, bounded):
         members = list(tar_members(archive, path))
         bounded.names_read = True
+        limit = settings().max_file_bytes
 
         def read(member: Member) -> bytes:
             file = archive.extractfile(member.handle)
-            return read_all(file.read, member) if file else b""
+            return read_all(file.read, member, limit) if file else b""
 
         yield Source(members, guarded(read), in_order=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from core.data.members import PACK_AGAIN, Member, Source, clean_name, guarded, read_all
 from core.errors import ArchiveRefused
+from core.settings import settings
 
 UTF8_FLAG, ENCRYPTED_FLAGS = 0x800, 0x1 | 0x40 | 0x2000
 UNICODE_PATH = 0x7075
@@ -61,7 +62,7 @@ def opened_zip(path: Path) -> Iterator[Source]:
     ]
     folders = [name for name, info in zip(names, infos, strict=True) if info.is_dir() and name]
     with path.open("rb", buffering=0) as file:
-        reader = Reader(file)
+        reader = Reader(file, settings().max_file_bytes)
         yield Source(members, guarded(reader.read), folders=folders)
 
 
@@ -71,15 +72,20 @@ class Reader:
     zipfile's own costs five times as much for a small image, most of it while others wait.
     """
 
-    def __init__(self, file: FileIO) -> None:
-        self.file, self.one_at_a_time = file, threading.Lock()
+    def __init__(self, file: FileIO, limit: int) -> None:
+        self.file, self.limit = file, limit
+        self.one_at_a_time = threading.Lock()
 
     def read(self, member: Member) -> bytes:
         """The content of a member, its sum checked."""
         entry: Packed = member.handle
         if entry.size > 2 * member.size + MOST_OVERHEAD:
             raise zipfile.BadZipFile("it is far larger packed than unpacked")
-        return read_all(lambda most: unpacked(entry, self.bytes_of(entry), most), member)
+
+        def read(most: int) -> bytes:
+            return unpacked(entry, self.bytes_of(entry), most)
+
+        return read_all(read, member, self.limit)
 
     def bytes_of(self, entry: Packed) -> bytes | memoryview:
         """What lies in the zip of a member, still packed."""

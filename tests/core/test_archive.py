@@ -220,7 +220,7 @@ def test_a_tar_that_grows_a_thousandfold_is_refused(tmp_path: Path):
     info.size = BOMB_BYTES
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(info.tobuf() + bytes(BOMB_BYTES))
-    with pytest.raises(ArchiveRefused, match="would grow from .* to 101,000,000 bytes"):
+    with pytest.raises(ArchiveRefused, match="to 101,000,000 bytes or more"):
         contents(path)
 
 

@@ -1,0 +1,152 @@
+"""Taking in more and more images: the rate against bare decoding, and how the memory grows.
+
+The images are copies of real photos with changed pixels, made here: as large as theirs are, but
+for the largest set, whose images are tiny, so that it is the number that counts there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import photos
+from benchmarks.pairs import in_turns, rounded
+from core import machine
+from core.data import archive, importing
+
+MOST_OF_FULL_SIZE, FULL_SIDE, TINY_SIDE = 50_000, 100, 32
+
+
+def report(data: Path, sizes: Sequence[int], repeat: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """One line for each number of images; the last says how much the memory grew in between."""
+    peaks = []
+    for images in sizes:
+        path = copies(data, images, folder / f"{images}.zip")
+        line = against_decoding(path, images, repeat)
+        peaks.append(line["peak_memory_mb"])
+        yield line
+        path.unlink()
+    yield {
+        "measure": "import growth",
+        "images": list(sizes),
+        "peak_memory_mb": peaks,
+        "kilobytes_an_image": rounded(1000 * (peaks[-1] - peaks[0]) / max(1, sizes[-1] - sizes[0])),
+    }
+
+
+def copies(data: Path, images: int, path: Path) -> Path:
+    """A zip of so many different images in the class folders of an archive of photos."""
+    side = FULL_SIDE if images <= MOST_OF_FULL_SIZE else TINY_SIDE
+    with archive.opened(data) as source, zipfile.ZipFile(path, "w") as made:
+        pictures, _ = importing.sorted_out(source, "", ())
+        for number in range(images):
+            member, placed = pictures[number % len(pictures)]
+            content = changed(source.read(member), side, number)
+            made.writestr(f"{placed.label}/{number:06d}.jpg", content)
+    return path
+
+
+def changed(content: bytes, side: int, seed: int) -> bytes:
+    """A JPEG of a photo, its longer side so long, with noise of its own."""
+    image = Image.open(io.BytesIO(content))
+    image.draft("RGB", (side, side))
+    image = image.convert("RGB")
+    image.thumbnail((side, side))
+    noise = np.random.default_rng(seed).integers(-8, 9, (image.height, image.width, 1))
+    pixels = (np.asarray(image, dtype=np.int16) + noise).clip(0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def against_decoding(path: Path, images: int, repeat: int) -> dict[str, Any]:
+    """The rates of an import and of bare decoding, each in a process of its own, in turns."""
+    seen: list[dict[str, float]] = []
+    cpu: list[float] = []
+
+    def imported() -> float:
+        seen.append(child("import", path))
+        return images / seen[-1]["seconds"]
+
+    def decoded() -> float:
+        found = child("decode", path)
+        cpu.append(found["cpu_seconds"])
+        return images / found["seconds"]
+
+    pairs = in_turns(imported, decoded, repeat)
+    values, references = zip(*pairs, strict=True)
+    return {
+        "measure": "import",
+        "images": images,
+        "megabytes": rounded(path.stat().st_size / 1e6),
+        "unit": "images/s",
+        "value": rounded(median(values)),
+        "reference_value": rounded(median(references)),
+        "ratio": round(median(values) / median(references), 3),
+        "ratios": [round(value / reference, 3) for value, reference in pairs],
+        "cpu_ratio": round(median(cpu) / median(one["cpu_seconds"] for one in seen), 3),
+        "peak_memory_mb": rounded(max(one["peak_mb"] for one in seen)),
+        "memory_before_mb": rounded(median(one["before_mb"] for one in seen)),
+        "machine": machine.name(),
+    }
+
+
+def child(work: str, path: Path) -> dict[str, float]:
+    """What a fresh process tells of an import or of bare decoding."""
+    command = [sys.executable, "-m", "benchmarks.growing", work, str(path)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=photos.ROOT)
+    found: dict[str, float] = json.loads(output.stdout.splitlines()[-1])
+    return found
+
+
+def main(work: str, path: Path) -> None:
+    """Do one or the other, and print what it took: clock, processor and memory."""
+    warm_up()
+    files: list[bytes] = []
+    if work == "decode":
+        with archive.opened(path) as source:
+            files = [source.read(member) for member in source.members]
+    before, cpu, began = machine.memory_mb(), processor_seconds(), time.perf_counter()
+    with photos.fresh_home():
+        if work == "decode":
+            photos.decode_all(files)
+        else:
+            importing.import_all(path)
+        facts = {
+            "seconds": time.perf_counter() - began,
+            "cpu_seconds": processor_seconds() - cpu,
+            "before_mb": before,
+            "peak_mb": machine.peak_memory_mb(),
+        }
+    print(json.dumps(facts))
+
+
+def warm_up() -> None:
+    """Import once what an import needs, as a server's process has."""
+    import pandas as pd
+
+    buffer = io.BytesIO()
+    pd.DataFrame({"name": ["a"]}).to_parquet(buffer)
+    pd.read_parquet(buffer)
+
+
+def processor_seconds() -> float:
+    """What this process has used of all cores, the system's work for it included."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
