@@ -17,6 +17,7 @@ import pandas as pd
 from core.data import replay, split
 from core.data.dataset import Dataset
 from core.data.replay import Lines
+from core.data.state import State
 from core.errors import DatasetRefused, NotFound, NotNow
 from core.storage import Json
 
@@ -34,7 +35,7 @@ class Before:
     """
 
     dataset: Dataset
-    state: pd.DataFrame
+    state: State
     lines: Lines
 
     @property
@@ -106,11 +107,11 @@ def known_images(before: Before, values: Json, *, excluded: bool = False) -> lis
     if not isinstance(given, list | tuple) or not given:
         raise DatasetRefused("No images were chosen.", "Choose at least one image.")
     names = list(dict.fromkeys(map(str, given)))
-    rows = before.state.index.get_indexer(pd.Index(names, dtype=object))
+    rows = before.state.places(names)
     if (rows < 0).any():
         name = names[int(np.argmax(rows < 0))]
         raise NotFound(f"{before.dataset.name} has no image {name[:80]}.", LOOK_AGAIN)
-    others = before.state["excluded"].to_numpy()[rows] != excluded
+    others = before.state.excluded[rows] != excluded
     if others.any():
         state = "not excluded" if excluded else "excluded"
         raise NotNow(f"{names[int(np.argmax(others))][:80]} is {state}.", LOOK_AGAIN)
@@ -120,8 +121,7 @@ def known_images(before: Before, values: Json, *, excluded: bool = False) -> lis
 def check_relabel(before: Before, values: Json) -> Json:
     """Only those images whose class it changes."""
     names, to = known_images(before, values), class_name(before, values)
-    rows = before.state.index.get_indexer(pd.Index(names, dtype=object))
-    labels = before.state["label"].to_numpy()[rows]
+    labels = before.state.labels[before.state.places(names)]
     changed = [name for name, label in zip(names, labels, strict=True) if label != to]
     if not changed:
         raise NotNow(f"All of these images are {to} already.", NOTHING)

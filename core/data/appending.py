@@ -64,8 +64,9 @@ def settle(folder: Path, home: Path, rows: Sequence[Json]) -> None:
 def sifted(before: Before, rows: Sequence[Json]) -> tuple[list[Json], list[Json]]:
     """The rows whose content is new, and what is to be said of the others."""
     state = before.state
-    known = dict(zip(state["sha256"], zip(state["name"], state["label"], strict=True), strict=True))
-    out = set(state["name"][state["excluded"]])
+    here = zip(state.index, state.labels, strict=True)
+    known = dict(zip(state.table["sha256"], here, strict=True))
+    out = set(state.index[state.excluded])
     fresh, twins = [], []
     for row in rows:
         twin = known.get(row["sha256"])
@@ -94,6 +95,6 @@ def renamed(before: Before, home: Path, rows: Sequence[Json]) -> list[Json]:
 
 def fitting(before: Before, rows: Sequence[Json]) -> list[Json]:
     """The rows without parts, where the dataset has none: a few images do not fix its split."""
-    if before.state["part"].any():
+    if before.state.parts.any():
         return list(rows)
     return [{**row, "part": ""} for row in rows]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from core.data import dataset as datasets
@@ -45,6 +44,7 @@ def compare(dataset_id: str, former: int, later: int) -> Comparison:
     before = datasets.load(dataset_id, former).table.set_index("name")
     after = datasets.load(dataset_id, later).table.set_index("name")
     common = before.index.intersection(after.index)
+    before, after = before.astype(object), after.astype(object)
     names = renamed(before, after, common)
     rows = [row("renamed", "", one, other) for one, other in names.items()]
     rows += [row("added", name, "", label) for name, label in gone(after, before)]
@@ -77,8 +77,8 @@ def renamed(before: pd.DataFrame, after: pd.DataFrame, common: pd.Index) -> dict
     """New names of classes by their old ones: the old one is gone, the new one was not there."""
     pairs = pd.DataFrame({"old": before["label"].loc[common], "new": after["label"].loc[common]})
     pairs = pairs.drop_duplicates()
-    fresh = ~np.isin(pairs["new"], before["label"]) & ~np.isin(pairs["old"], after["label"])
-    pairs = pairs[fresh]
+    olds, news = set(before["label"]), set(after["label"])
+    pairs = pairs[~pairs["new"].isin(olds) & ~pairs["old"].isin(news)]
     pairs = pairs[~pairs.duplicated("old", keep=False) & ~pairs.duplicated("new", keep=False)]
     return dict(zip(pairs["old"], pairs["new"], strict=True))
 

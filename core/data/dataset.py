@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from core.data import replay
-from core.data.replay import COLUMNS, LATER_COLUMNS
+from core.data.state import COLUMNS, LATER_COLUMNS
 from core.errors import NotFound
 from core.settings import settings
 from core.storage import Json, checked_id, read_json, write_json

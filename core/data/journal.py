@@ -212,7 +212,7 @@ def kept(dataset: Dataset) -> dict[str, set[str]]:
 def excluded(dataset: Dataset) -> pd.DataFrame:
     """The images that are excluded in this revision: the columns of a dataset's table."""
     state = replay.state_at(dataset.folder, lines_until(dataset))
-    return state.loc[state["excluded"], list(replay.COLUMNS)].reset_index(drop=True)
+    return state.rows(state.excluded)
 
 
 def lines_until(dataset: Dataset) -> list[Json]:

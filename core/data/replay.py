@@ -6,26 +6,20 @@ the same first table give the same table, always, on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from core.data.state import State, joined, state_of, with_columns
 from core.errors import DatasetRefused
 from core.storage import Json, read_lines
 
-COLUMNS = (
-    "name", "label", "part", "sha256", "width", "height", "bytes", "format", "remarks", "group",
-)  # fmt: skip
-# Columns that datasets of older versions lack, with what then stands in them.
-LATER_COLUMNS = {"group": ""}
-# Those that corrections change. Cells of objects are exchanged a hundred times faster than text.
-CHANGED = ("label", "part", "group")
-
 Lines = Sequence[Json]
-Apply = Callable[[pd.DataFrame, Json, Path], pd.DataFrame]
+Apply = Callable[[State, Json, Path], State]
 
 
 def journal_of(folder: Path) -> Path:
@@ -71,24 +65,16 @@ def standing(lines: Lines) -> list[Json]:
 
 def first_table(folder: Path) -> pd.DataFrame:
     """The table of revision 1, with every column of today."""
-    table = pd.read_parquet(folder / "images.parquet")
-    return table.assign(**missing(table))
+    return with_columns(pd.read_parquet(folder / "images.parquet"))
 
 
 @lru_cache(maxsize=16)
-def _first_state(folder: Path) -> pd.DataFrame:
-    """The first table as replay wants it; revisions share its cells in memory."""
+def _first_state(folder: Path) -> State:
+    """Read once: revisions share its cells in memory."""
     return state_of(first_table(folder))
 
 
-def state_of(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as corrections work on it: found by name, with `excluded` (true or false)."""
-    objects = {column: table[column].astype(object) for column in CHANGED}
-    state = table.assign(**objects, excluded=False)
-    return state.set_index(pd.Index(table["name"].to_numpy(dtype=object), dtype=object))
-
-
-def state_at(folder: Path, lines: Lines) -> pd.DataFrame:
+def state_at(folder: Path, lines: Lines) -> State:
     """All images after these lines, those that are excluded too.
 
     Raises: DatasetRefused for a correction that this version does not know.
@@ -109,78 +95,69 @@ def table_at(folder: Path, lines: Lines) -> pd.DataFrame:
     if not lines:
         return first_table(folder)
     state = state_at(folder, lines)
-    kept = state[~state["excluded"]].sort_values("name", ignore_index=True)
-    return kept[list(COLUMNS)].astype({column: "str" for column in CHANGED})
+    return state.rows(~state.excluded)
 
 
-def places(state: pd.DataFrame, names: Iterable[str]) -> np.ndarray:
-    """Row numbers of the named images; names that are not there are passed over.
-
-    A correction may stand after the addition that brought its images was taken back.
-    """
-    found = state.index.get_indexer(pd.Index(list(names), dtype=object))
-    return np.asarray(found[found >= 0])
-
-
-def filled(state: pd.DataFrame, column: str, rows: np.ndarray, value: object) -> pd.DataFrame:
-    """The state with one value, or one for each row, in some rows of a column."""
-    cells = state[column].to_numpy(copy=True)
-    cells[rows] = value
-    return state.assign(**{column: cells})
+def moved(state: State, rows: np.ndarray, label: str) -> State:
+    """Some images (row numbers, or N bool) in another class."""
+    state, code = state.code_of(label)
+    codes = state.codes.copy()
+    codes[rows] = code
+    return replace(state, codes=codes)
 
 
-def relabelled(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def relabelled(state: State, line: Json, folder: Path) -> State:
     """The named images in the class `to`."""
-    return filled(state, "label", places(state, line["names"]), line["to"])
+    return moved(state, state.known(line["names"]), line["to"])
 
 
-def excluded(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def left_out(state: State, line: Json, *, out: bool) -> State:
+    """The named images excluded, or not."""
+    flags = state.excluded.copy()
+    flags[state.known(line["names"])] = out
+    return replace(state, excluded=flags)
+
+
+def excluded(state: State, line: Json, folder: Path) -> State:
     """The named images left out."""
-    return filled(state, "excluded", places(state, line["names"]), True)
+    return left_out(state, line, out=True)
 
 
-def included(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def included(state: State, line: Json, folder: Path) -> State:
     """The named images taken in again."""
-    return filled(state, "excluded", places(state, line["names"]), False)
+    return left_out(state, line, out=False)
 
 
-def kept(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def kept(state: State, line: Json, folder: Path) -> State:
     """As it was: that somebody looked at images and found them fine changes none of them."""
     return state
 
 
-def renamed(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def renamed(state: State, line: Json, folder: Path) -> State:
     """The images of the class `from`, excluded ones too, in the class `to`."""
-    rows = np.nonzero(state["label"].to_numpy() == line["from"])[0]
-    return filled(state, "label", rows, line["to"])
+    return merged(state, {"from": [line["from"]], "to": line["to"]}, folder)
 
 
-def merged(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def merged(state: State, line: Json, folder: Path) -> State:
     """The images of all classes in `from` in the class `to`."""
-    for label in line["from"]:
-        state = renamed(state, {"from": label, "to": line["to"]}, folder)
-    return state
+    former = np.array([name in line["from"] for name in state.classes], dtype=bool)
+    return moved(state, former[state.codes], line["to"])
 
 
-def divided(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def divided(state: State, line: Json, folder: Path) -> State:
     """Every image in the part and the group that the split gave it; others as they were."""
     given = pd.read_parquet(folder / line["parts"])
-    found = state.index.get_indexer(pd.Index(given["name"].to_numpy(dtype=object), dtype=object))
-    for column in ("part", "group"):
-        values = given[column].to_numpy(dtype=object)[found >= 0]
-        state = filled(state, column, found[found >= 0], values)
-    return state
+    rows = state.places(given["name"])
+    there = rows >= 0
+    parts, groups = state.parts.copy(), state.groups.copy()
+    parts[rows[there]] = given["part"].to_numpy(dtype=object)[there]
+    groups[rows[there]] = given["group"].to_numpy(dtype=object)[there]
+    return replace(state, parts=parts, groups=groups)
 
 
-def added(state: pd.DataFrame, line: Json, folder: Path) -> pd.DataFrame:
+def added(state: State, line: Json, folder: Path) -> State:
     """The images of another upload besides."""
-    table = pd.read_parquet(folder / line["added"])
-    return pd.concat([state, state_of(table.assign(**missing(table)))])
-
-
-def missing(table: pd.DataFrame) -> Json:
-    """The columns of today that a table lacks, with their values."""
-    return {column: value for column, value in LATER_COLUMNS.items() if column not in table}
+    return joined(state, with_columns(pd.read_parquet(folder / line["added"])))
 
 
 APPLY: dict[str, Apply] = {
