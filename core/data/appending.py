@@ -7,15 +7,19 @@ one line of the journal makes the revision. An addition that dies before it has 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from core.data import dataset as datasets
-from core.data import journal, names, replay
+from core.data import journal, names, replay, signatures, twins
 from core.data.actions import Before
 from core.data.dataset import Dataset
 from core.storage import Json, sync_folder, sync_tree
+
+# Of the content that a group is named after.
+NAME_LENGTH = 16
 
 
 def append(
@@ -35,12 +39,13 @@ def append(
     settle(folder, datasets.folder_of(dataset_id), rows)
     with journal.writing(dataset_id) as home:
         before = journal.now(home)
-        fresh, twins = sifted(before, rows)
+        fresh, copies = sifted(before, rows)
+        table = datasets.table_of(fitting(before, renamed(before, home, fresh)))
         action = {
             "action": "add",
             "name": name,
-            "added": datasets.table_of(fitting(before, renamed(before, home, fresh))),
-            "skipped": pd.DataFrame([*skipped, *twins], columns=["file", "why"], dtype="str"),
+            "added": beside_copies(before.dataset, table),
+            "skipped": pd.DataFrame([*skipped, *copies], columns=["file", "why"], dtype="str"),
         }
         journal.write(home, before, action, who)
     return datasets.load(dataset_id)
@@ -59,6 +64,9 @@ def settle(folder: Path, home: Path, rows: Sequence[Json]) -> None:
             touched.add(path.parent)
     for parent in touched:
         sync_folder(parent)
+    with signatures.written(home) as sign:
+        for record in signatures.mapped(folder):
+            sign(record["sha256"].decode(), record["gray"])
 
 
 def sifted(before: Before, rows: Sequence[Json]) -> tuple[list[Json], list[Json]]:
@@ -98,3 +106,21 @@ def fitting(before: Before, rows: Sequence[Json]) -> list[Json]:
     if before.state.parts.any():
         return list(rows)
     return [{**row, "part": ""} for row in rows]
+
+
+def beside_copies(dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
+    """New images in the group of their near-duplicates, and in the part of those the dataset has.
+
+    A group is named after a content in it, so that one that was alone before needs no change.
+    """
+    union = pd.concat([dataset.table, table], ignore_index=True)
+    found = twins.groups(replace(dataset, table=union))
+    known: dict[str, tuple[str, str]] = {"": ("", "")}
+    columns = [dataset.table[column] for column in ("group", "sha256", "part")]
+    for name, group, sha256, part in zip(found, *columns, strict=False):  # the old ones alone
+        known.setdefault(name, (group or sha256[:NAME_LENGTH], part))
+    new = [known.get(name, (name, "")) for name in found[len(dataset.table) :]]
+    parts = [part or beside for part, (_, beside) in zip(table["part"], new, strict=True)]
+    return table.assign(group=[group for group, _ in new], part=parts).astype(
+        {"group": "str", "part": "str"}
+    )

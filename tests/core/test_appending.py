@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from core.data import dataset, importing, journal
 from core.data.dataset import Dataset
@@ -141,3 +144,35 @@ def test_an_addition_that_is_killed_leaves_the_revision_as_it_was(insects, make_
     found = dataset.load(insects.id)
     assert (found.revision, found.digest) == (1, insects.digest)
     assert importing.import_all(path, into=insects.id).revision == 2
+
+
+def blotches(seed: int) -> bytes:
+    """A picture that is like no other one."""
+    rough = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(rough).resize((180, 140), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def smaller(content: bytes) -> bytes:
+    with Image.open(io.BytesIO(content)) as image:
+        buffer = io.BytesIO()
+        image.resize((image.width * 3 // 4, image.height * 3 // 4)).save(buffer, "JPEG", quality=60)
+    return buffer.getvalue()
+
+
+def test_a_near_duplicate_of_an_old_image_goes_into_its_group_and_its_part(make_zip):
+    old = {
+        f"{label}/{n}.png": blotches(n + 10 * kind)
+        for kind, label in enumerate(("ants", "bees"))
+        for n in range(6)
+    }
+    first = importing.import_all(make_zip(old))
+    journal.record(first.id, {"action": "split", "shares": [0.4, 0.3, 0.3], "seed": 1})
+    copies = {f"ants/copy {n}.jpg": smaller(old[f"ants/{n}.png"]) for n in range(6)}
+    table = importing.import_all(make_zip(copies, "more.zip"), into=first.id).table
+    by_name = table.set_index("name")
+    for n in range(6):
+        image, copy = by_name.loc[f"ants/{n}.png"], by_name.loc[f"ants/copy {n}.jpg"]
+        assert copy["part"] == image["part"] != ""
+        assert copy["group"] and copy["group"] in (image["group"], image["sha256"][:16])
