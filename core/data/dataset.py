@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +33,8 @@ class Dataset:
     stay on one side of a split). Columns are text but for the three sizes. Images that the user
     excluded are not in it.
     classes: the class names, sorted; class number k is `classes[k]`.
-    skipped: the files that were left out while importing, with the reason.
+    skipped: the files that were left out while importing, with the reason. notes: sentences that
+    the import had to say about the whole.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Dataset:
     table: pd.DataFrame
     skipped: tuple[Json, ...]
     folder: Path
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> pd.Series[int]:
@@ -69,7 +72,13 @@ def table_of(rows: list[Json]) -> pd.DataFrame:
 
 
 def write(
-    folder: Path, dataset_id: str, name: str, created: str, rows: list[Json], skipped: list[Json]
+    folder: Path,
+    dataset_id: str,
+    name: str,
+    created: str,
+    rows: list[Json],
+    skipped: list[Json],
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the index of a dataset whose images already lie in `folder/images`."""
     table = table_of(rows).sort_values("name", ignore_index=True)
@@ -85,6 +94,7 @@ def write(
             "classes": sorted(table["label"].unique()),
             "images": len(table),
             "skipped": skipped,
+            "notes": list(notes),
         },
     )
 
@@ -134,6 +144,7 @@ def _load(folder: Path, revision: int) -> Dataset:
         table=table,
         skipped=(*facts["skipped"], *replay.skipped_later(folder, lines)),
         folder=folder,
+        notes=tuple(facts.get("notes", ())),
     )
 
 
@@ -150,6 +161,7 @@ def summary_of(folder: Path) -> Json:
     """The facts of a dataset's newest revision; each line of its journal says what it changed."""
     facts = read_json(folder / "dataset.json")
     del facts["skipped"]
+    facts.pop("notes", None)
     facts["first_digest"] = facts["digest"]
     for line in replay.lines_of(folder):
         facts |= {**line["then"], "revision": line["revision"]}

@@ -16,12 +16,14 @@ from core.data.dataset import Dataset
 from core.data.labels import Placed
 from core.data.layout import Reading
 from core.data.members import Member, Source
+from core.data.noticing import Seen, notes
 from core.data.storing import Skipped, stored
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
 from core.settings import settings
 from core.storage import Json, free_bytes, half_done, new_id, whole_folder
 
 LARGEST_TABLE = 50_000_000
+ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 EMPTY = "The file is empty."
 
 
@@ -62,13 +64,15 @@ def import_images(
                         rows.append(outcome)
                     yield Imported(done, len(members))
             judge(rows, skipped, known)
+            wanted = [placed for _, placed in members]
+            seen = Seen(rows, wanted, source.folders, doubled(source))
             facts, title = [asdict(one) for one in skipped], name or title_of(path)
             if into:
                 appending.append(into, folder, rows, facts, shown_as or title, who)
             else:
                 twins.fill(folder, rows)
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
-                dataset.write(folder, dataset_id, title, created, rows, facts)
+                dataset.write(folder, dataset_id, title, created, rows, facts, notes(seen))
     made = dataset.load(into) if into else first_of_its_kind(dataset.load(dataset_id))
     yield Imported(len(members), len(members), made)
 
@@ -89,7 +93,7 @@ def readings(path: Path, shown_as: str = "") -> list[Reading]:
     Raises: ArchiveRefused.
     """
     with archive.opened(path, shown_as) as source:
-        pictures, tables, _ = looked_through(source)
+        pictures, tables, _ = looked_through(source, members_of(source))
         return layout.readings([member.name for member in pictures], tables)
 
 
@@ -135,10 +139,15 @@ def title_of(path: Path) -> str:
 def first_of_its_kind(new: Dataset) -> Dataset:
     """The dataset that had the same content before, the new copy removed; else the new one."""
     former = dataset.with_digest(new.digest, but_not=new.id)
-    if former is None or dataset.load(former.id, 1).skipped != new.skipped:
+    if former is None or said(dataset.load(former.id, 1)) != said(new):
         return new
     dataset.delete(new.id)
     return former
+
+
+def said(found: Dataset) -> tuple[object, ...]:
+    """All that an import had to say beside the images themselves."""
+    return found.skipped, found.notes
 
 
 def need_room(size: int) -> None:
@@ -152,10 +161,9 @@ def need_room(size: int) -> None:
 
 
 def looked_through(
-    source: Source,
+    source: Source, members: Sequence[Member]
 ) -> tuple[list[Member], dict[str, str], list[Skipped]]:
     """The members that may be images, the text of each table, and the damaged tables with why."""
-    members = members_of(source)
     pictures = [m for m in members if layout.is_image_name(m.name)]
     return pictures, *read_tables(source, members)
 
@@ -173,7 +181,7 @@ def sorted_out(
     known: classes of the dataset that they are to be added to.
     """
     members = members_of(source)
-    pictures, tables, damaged = looked_through(source)
+    pictures, tables, damaged = looked_through(source, members)
     found = layout.place([m.name for m in pictures], tables, reading, known)
     placed = {one.name: one for one in found}
     said = {*placed, *tables, *(one.file for one in damaged)}
@@ -202,10 +210,18 @@ def distinct(members: Sequence[Member]) -> list[Member]:
     return [Member(n, m.size, m.handle) for n, m in zip(new, members, strict=True)]
 
 
+def doubled(source: Source) -> int:
+    """How many files have the name of another."""
+    meant = [member.name for member in source.members if not layout.is_junk(member.name)]
+    return len(meant) - len(set(meant))
+
+
 def reason_to_skip(member: Member) -> str:
     """Why a file is no labelled image."""
     if layout.is_image_name(member.name):
         return "It has no class: it lies in no class folder, or in no row of the table."
+    if member.name.lower().endswith(ARCHIVE_ENDINGS):
+        return "It is an archive inside the archive: unpack it first."
     return "It is no image."
 
 
