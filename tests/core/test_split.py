@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from core.data.dataset import Dataset
 from core.errors import DatasetRefused
 
 SHARES = (0.70, 0.15, 0.15)
+# Second letters of the parts that the first version gave.
+OF_THE_FIRST_VERSION = "rreerrrrrrrrrrrrrrrrrraaaarreerrrraarreeaarrrrrrrrrrrreerreeaar"
 SIZES = st.lists(st.integers(2, 60), min_size=2, max_size=5).filter(lambda sizes: max(sizes) > 3)
 
 
@@ -194,3 +197,155 @@ def test_the_counts_of_a_split_have_a_column_for_every_part():
     images = classes_of(5, 20)
     counts = splitting.per_class(images, np.array(["train"] * 25))
     assert counts.to_dict("list") == {"train": [5, 20], "val": [0, 0], "test": [0, 0]}
+
+
+def grouped(sizes: dict[str, list[int]], alone: int = 0, part: str = "") -> Dataset:
+    """Classes of groups of so many images, and so many images that are in no group."""
+    rows, groups = [], []
+    for label, of_class in sizes.items():
+        for number, size in enumerate(of_class):
+            rows += [(label, part, f"{label}{number}/{image}") for image in range(size)]
+            groups += [f"{label}{number}"] * size
+        rows += [(label, part, f"{label}-{image}") for image in range(alone)]
+        groups += [""] * alone
+    images = images_of(rows)
+    return replace(images, table=images.table.assign(group=groups))
+
+
+def parts_of_groups(images: Dataset, parts: np.ndarray) -> pd.Series:
+    """In how many parts each group lies."""
+    in_group = images.table["group"] != ""
+    return pd.Series(parts[in_group]).groupby(list(images.table["group"][in_group])).nunique()
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 12), min_size=3, max_size=12), min_size=2, max_size=4),
+    single=st.integers(0, 30),
+    seed=st.integers(0, 99),
+)
+def test_a_group_is_never_on_two_sides(sizes: list[list[int]], single: int, seed: int):
+    images = grouped({f"c{number}": of_class for number, of_class in enumerate(sizes)}, single)
+    parts = splitting.split(images, SHARES, seed)
+    assert set(parts) <= set(splitting.PARTS)
+    assert (parts_of_groups(images, parts) == 1).all()
+
+
+@given(seed=st.integers(0, 99), size=st.integers(2, 4))
+def test_small_groups_leave_the_shares_as_they_were(seed: int, size: int):
+    images = grouped({"ants": [size] * 12, "bees": [size] * 25}, alone=40)
+    counts = splitting.per_class(images, splitting.split(images, SHARES, seed))
+    wanted = np.outer([40 + 12 * size, 40 + 25 * size], SHARES)
+    assert np.abs(counts.to_numpy() - wanted).max() < 1
+
+
+@given(seed=st.integers(0, 99))
+def test_groups_alone_come_as_near_to_the_shares_as_they_can(seed: int):
+    images = grouped({"ants": [5] * 20, "bees": [10] * 20})
+    counts = splitting.per_class(images, splitting.split(images, SHARES, seed))
+    wanted = np.outer([100, 200], SHARES)
+    assert (np.abs(counts.to_numpy() - wanted) <= [[5], [10]]).all()
+
+
+@pytest.mark.parametrize("size", [2, 30])
+def test_three_groups_of_a_class_serve_all_three_parts(size: int):
+    images = grouped({"ants": [size] * 3, "bees": [size] * 3})
+    counts = splitting.per_class(images, splitting.split(images, SHARES, 0))
+    assert (counts.to_numpy() == size).all()
+
+
+def test_a_group_of_two_classes_stays_together():
+    images = grouped({"ants": [3] * 10, "bees": [3] * 10})
+    table = images.table.assign(group=images.table["group"].str[4:])  # "ants3" and "bees3" are "3".
+    parts = splitting.split(replace(images, table=table), SHARES, 0)
+    assert (parts_of_groups(replace(images, table=table), parts) == 1).all()
+
+
+def test_a_group_named_after_an_image_holds_that_image():
+    """So an added copy joins an image that was alone, without a change to its row."""
+    images = classes_of(30, 30)
+    rows = images.table.assign(group="")
+    copies = rows.assign(sha256="copy of " + rows["sha256"], group=rows["sha256"])
+    both = replace(images, table=pd.concat([rows, copies], ignore_index=True))
+    parts = splitting.split(both, SHARES, 0)
+    assert (parts[:60] == parts[60:]).all()
+
+
+def test_images_without_groups_are_divided_as_in_the_first_version():
+    """Runs of old datasets go on with the images they had."""
+    parts = splitting.split(classes_of(40, 23, copies=2), SHARES, 3)
+    letters = "".join(part[1] for part in parts)
+    assert letters == OF_THE_FIRST_VERSION
+    images = classes_of(40, 23, copies=2)
+    empty = replace(images, table=images.table.assign(group=""))
+    assert (splitting.split(empty, SHARES, 3) == parts).all()
+
+
+def test_validation_is_taken_out_of_train_by_whole_groups():
+    images = grouped({"ants": [4] * 8, "bees": [4] * 8}, alone=10, part="train")
+    images.table.loc[images.table["group"].isin(["ants7", "bees7"]), "part"] = "test"
+    parts = splitting.split(images, SHARES, 0)
+    assert (parts_of_groups(images, parts) == 1).all()
+    assert set(parts) == {"train", "val", "test"}
+
+
+def test_what_the_user_put_on_two_sides_stays_there_and_is_said():
+    images = grouped({"ants": [4] * 8, "bees": [4] * 8}, alone=20, part="train")
+    first = ~images.table["group"].duplicated() & (images.table["group"] != "")
+    images.table.loc[first, "part"] = "test"
+    for seed in range(5):
+        parts = splitting.split(images, SHARES, seed)
+        assert (parts[first] == "test").all()
+        assert (parts[(images.table["group"] != "") & ~first] == "train").all()
+        assert (parts == "val").sum() > 5
+    assert "48 training images have a copy in another part" in splitting.how(images, 0)
+
+
+def test_a_new_split_does_not_care_what_the_dataset_brought():
+    images = presplit(train=30, test=10)
+    parts, groups = splitting.made(images, SHARES, 0)
+    assert (splitting.per_class(images, parts).to_numpy() == [[28, 6, 6]] * 2).all()
+    assert set(groups) == {""}
+
+
+def test_a_new_split_joins_groups_of_the_name_with_near_duplicates():
+    images = grouped({"ants": [2] * 20, "bees": [2] * 20})
+    names = [f"p{number // 3}_{number}.jpg" for number in range(80)]
+    images = replace(images, table=images.table.assign(name=names))
+    parts, groups = splitting.made(images, SHARES, 0, "before_")
+    patients = [name.partition("_")[0] for name in names]
+    assert (pd.Series(parts).groupby(patients).nunique() == 1).all()
+    assert (parts_of_groups(images, parts) == 1).all()
+    assert (pd.Series(groups).groupby(patients).nunique() == 1).all()
+    again = replace(images, table=images.table.assign(group=groups))
+    assert (splitting.split(again, SHARES, 0) == parts).all()
+
+
+@given(seed=st.integers(0, 99), count=st.integers(2, 6))
+def test_folds_keep_groups_whole_and_are_equally_large(seed: int, count: int):
+    images = grouped({"ants": [2] * 10, "bees": [3] * 10}, alone=31)
+    folds = splitting.folds(images.table, count, seed)
+    assert set(folds) == set(range(count))
+    assert (parts_of_groups(images, folds) == 1).all()
+    sizes = pd.crosstab(images.table["label"], folds).to_numpy()
+    assert (sizes.max(axis=1) - sizes.min(axis=1) <= 1).all()
+    assert sizes.sum(axis=0).max() - sizes.sum(axis=0).min() <= 2
+
+
+def test_a_class_too_small_for_a_part_is_said_in_words():
+    images = classes_of(1, 2, 40)
+    said = splitting.too_small(images, splitting.split(images, SHARES, 0))
+    assert said == [
+        "c0 has 1 image: none for validation and test.",
+        "c1 has 2 images: none for validation.",
+    ]
+    images = grouped({"ants": [30], "bees": [3] * 10, "wasps": [20, 20]})
+    said = splitting.too_small(images, splitting.split(images, SHARES, 0))
+    assert said == [
+        "ants has 30 images in 1 group: none for validation and test.",
+        "wasps has 40 images in 2 groups: none for validation.",
+    ]
+
+
+def test_a_split_without_a_test_lacks_none():
+    images = classes_of(20, 20)
+    assert splitting.too_small(images, splitting.split(images, (0.8, 0.2, 0.0), 0)) == []
