@@ -8,6 +8,7 @@ import typer
 
 from core.asking import AsJson, Data, Who, found_dataset
 from core.data import journal
+from core.data.grouping import GROUPINGS
 from core.data.journal import ACTIONS
 from core.storage import Json
 from core.telling import say
@@ -97,7 +98,12 @@ def split(
     ] = (0.7, 0.15, 0.15),
     seed: Annotated[int, typer.Option(min=0, help="Another one draws other images.")] = 0,
     group_by: Annotated[
-        str, typer.Option(help="What in a name says which images belong together.")
+        str,
+        typer.Option(
+            help="What in a name says which images stay together: "
+            f"{', '.join(filter(None, GROUPINGS))}, folder:2, or pattern:REGEX with one pair of "
+            "parentheses around it. Near-duplicates always do."
+        ),
     ] = "",
     who: Who = "",
     as_json: AsJson = False,

@@ -171,9 +171,9 @@ def check_merge(before: Before, values: Json) -> Json:
 
 
 def check_split(before: Before, values: Json) -> Json:
-    """Shares, seed and pattern; the parts of all images that they give.
+    """Shares, seed and pattern; the parts and groups of all images that they give.
 
-    Raises: DatasetRefused when a part that is needed stays empty.
+    Raises: DatasetRefused for what is no grouping, or when a part that is needed stays empty.
     """
     shares = tuple(float(share) for share in values.get("shares", (0.7, 0.15, 0.15)))
     if len(shares) != 3 or min(shares) < 0 or shares[0] <= 0 or abs(sum(shares) - 1) > 1e-6:
@@ -182,17 +182,13 @@ def check_split(before: Before, values: Json) -> Json:
             "Give the shares for training, validation and test, such as 0.7, 0.15 and 0.15.",
         )
     seed, group_by = int(values.get("seed", 0)), str(values.get("group_by", ""))
-    parts, groups = made(before.dataset, shares, seed)
-    table = pd.DataFrame({"name": before.dataset.table["name"], "part": parts, "group": groups})
-    return {"shares": list(shares), "seed": seed, "group_by": group_by, "parts": table}
-
-
-def made(
-    dataset: Dataset, shares: tuple[float, float, float], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Part and group of each image, whatever split the dataset brought."""
-    free = replace(dataset, table=dataset.table.assign(part=""))
-    return split.split(free, shares, seed), free.table["group"].to_numpy(dtype=object)
+    table = before.dataset.table
+    # Near-duplicates as the import found them: an earlier split may have joined them by name.
+    copies = before.state.table["group"].to_numpy()[before.state.places(table["name"])]
+    free = replace(before.dataset, table=table.assign(group=copies))
+    parts, groups = split.made(free, shares, seed, group_by)
+    made = pd.DataFrame({"name": table["name"], "part": parts, "group": groups})
+    return {"shares": list(shares), "seed": seed, "group_by": group_by, "parts": made}
 
 
 def check_undo(before: Before, values: Json) -> Json:

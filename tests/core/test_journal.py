@@ -5,6 +5,7 @@ import pytest
 from core.data import dataset, importing, journal
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused, HeadstartError, NotFound, NotNow
+from tests.conftest import make_photo
 
 
 @pytest.fixture
@@ -115,3 +116,20 @@ def test_a_revision_that_is_not_there_is_not_found(insects: Dataset, revision: i
     relabel(insects, "ants/0.jpg", to="bees")
     with pytest.raises(NotFound):
         dataset.load(insects.id, revision)
+
+
+def test_a_new_split_keeps_together_what_the_names_say(make_zip):
+    photos = {
+        f"{label}/p{seed // 2}_{seed}.jpg": make_photo(seed, kind=kind)
+        for kind, label in enumerate(("ants", "bees"))
+        for seed in range(16)
+    }
+    found = importing.import_all(make_zip(photos))
+    by_patient = journal.record(found.id, {"action": "split", "group_by": "before_"}).table
+    patients = by_patient["name"].str.extract(r"/(p\d+)_")[0]
+    assert (by_patient.groupby(patients)["part"].nunique() == 1).all()
+    assert by_patient["group"].nunique() == 8
+    with pytest.raises(DatasetRefused, match="validation"):  # Two groups only: the classes.
+        journal.record(found.id, {"action": "split", "group_by": "folder:1"})
+    freed = journal.record(found.id, {"action": "split", "group_by": ""}).table
+    assert set(freed["group"]) == {""}
