@@ -2,9 +2,40 @@
 // its id when all of it has arrived.
 const PIECE = 8 * 1024 * 1024
 const TRIES = 30
+const SECONDS_OF_SPEED = 10
 
 const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds))
 const size = (bytes) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`)
+
+const duration = (seconds) => {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`
+  return `${(seconds / 3600).toFixed(1)} h`
+}
+
+const newId = () => {
+  const letters = "abcdefghjkmnpqrstuvwxyz023456789"
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (value) => letters[value % 32]).join("")
+}
+
+// How fast bytes arrived lately: what a whole upload averages says nothing after a pause.
+const speedometer = () => {
+  const seen = []
+  return (offset) => {
+    const now = performance.now() / 1000
+    seen.push([now, offset])
+    while (seen.length > 2 && now - seen[0][0] > SECONDS_OF_SPEED) seen.shift()
+    const [before, from] = seen[0]
+    return now > before ? Math.max(0, offset - from) / (now - before) : 0
+  }
+}
+
+const progress = (offset, total, speed) => {
+  const left = speed > 0 ? `, ${size(speed)}/s, about ${duration((total - offset) / speed)} left` : ""
+  return `${size(offset)} of ${size(total)}${left}`
+}
+
+const arrived = async (url) => (await (await fetch(url)).json()).received
 
 export default function ({ parentElement, setTriggerValue }) {
   const input = parentElement.querySelector("input")
@@ -12,58 +43,75 @@ export default function ({ parentElement, setTriggerValue }) {
   const bar = parentElement.querySelector("progress")
   const note = parentElement.querySelector(".note")
   const cancel = parentElement.querySelector(".cancel")
+  const again = parentElement.querySelector(".again")
 
-  const send = async (file) => {
-    const letters = "abcdefghjkmnpqrstuvwxyz023456789"
-    const random = crypto.getRandomValues(new Uint8Array(16))
-    const id = Array.from(random, (value) => letters[value % 32]).join("")
-    const url = `/api/uploads/${id}`
-    let offset = 0
-    let failures = 0
-    let stopped = false
+  const warn = (event) => event.preventDefault()
+  const show = (working) => {
+    bar.hidden = cancel.hidden = !working
+    again.hidden = true
+    if (working) window.addEventListener("beforeunload", warn)
+    else window.removeEventListener("beforeunload", warn)
+  }
+  const end = (text) => { show(false); note.textContent = text }
+
+  // One piece; where to go on, or undefined if the server says no and means it.
+  const sendPiece = async (file, url, offset, signal) => {
+    const answer = await fetch(`${url}?offset=${offset}&total=${file.size}`, {
+      method: "PUT", body: file.slice(offset, offset + PIECE), signal,
+    })
+    const found = await answer.json()
+    if (answer.ok) return found.received
+    // A piece that came twice, or after another connection went on: the server knows the place.
+    const place = await arrived(url)
+    if (place !== offset && place <= file.size) return place
+    end(`${found.what ?? "The server refused the upload."} ${found.remedy ?? ""}`)
+    return undefined
+  }
+
+  const send = async (file, url = `/api/uploads/${newId()}`, start = 0) => {
     const abort = new AbortController()
-    cancel.onclick = () => { stopped = true; abort.abort() }
-    bar.hidden = cancel.hidden = false
-    const began = performance.now()
-    while (offset < file.size && !stopped) {
-      try {
-        const answer = await fetch(`${url}?offset=${offset}&total=${file.size}`, {
-          method: "PUT", body: file.slice(offset, offset + PIECE), signal: abort.signal,
-        })
-        const found = await answer.json()
-        if (answer.ok) { offset = found.received; failures = 0 }
-        else if (answer.status === 422 && failures < 3 && offset > 0) {
-          failures += 1
-          offset = (await (await fetch(url)).json()).received
-        } else {
-          note.textContent = `${found.what ?? "The server refused the upload."} ${found.remedy ?? ""}`
-          bar.hidden = cancel.hidden = true
-          return
-        }
-      } catch {
-        if (stopped) break
-        failures += 1
-        if (failures > TRIES) { note.textContent = "The connection was lost for too long. Try again."; return }
-        note.textContent = "The connection was lost; trying again…"
-        await sleep(Math.min(10000, 500 * failures))
-        try { offset = (await (await fetch(url)).json()).received } catch { continue }
-      }
-      const seconds = (performance.now() - began) / 1000
-      const speed = offset / Math.max(seconds, 0.001)
-      bar.value = offset / file.size
-      note.textContent = `${size(offset)} of ${size(file.size)}, ${size(speed)}/s, ${Math.ceil((file.size - offset) / speed)} s left`
-    }
-    bar.hidden = cancel.hidden = true
-    if (stopped) {
-      note.textContent = "The upload was cancelled."
+    const speed = speedometer()
+    let offset = start
+    let failures = 0
+    cancel.onclick = () => {
+      abort.abort()
+      end("The upload was cancelled.")
       fetch(url, { method: "DELETE" })
-      return
     }
-    note.textContent = `${file.name} has arrived.`
-    setTriggerValue("arrived", { id, name: file.name })
+    show(true)
+    speed(offset)
+    while (offset < file.size) {
+      try {
+        offset = await sendPiece(file, url, offset, abort.signal)
+        if (offset === undefined) { fetch(url, { method: "DELETE" }); return }
+        failures = 0
+        bar.value = offset / file.size
+        note.textContent = progress(offset, file.size, speed(offset))
+      } catch {
+        if (abort.signal.aborted) return
+        failures += 1
+        if (failures > TRIES) { pause(file, url); return }
+        note.textContent = `The connection was lost at ${size(offset)}; trying again…`
+        await sleep(Math.min(10000, 500 * failures))
+        try { offset = await arrived(url) } catch { /* Still lost. */ }
+      }
+    }
+    end(`${file.name} has arrived.`)
+    setTriggerValue("arrived", { id: url.split("/").pop(), name: file.name })
+  }
+
+  // Nothing of what has arrived is lost for a day.
+  const pause = (file, url) => {
+    note.textContent = "The connection is lost. What has arrived is kept; go on when it is back."
+    again.hidden = false
+    again.onclick = async () => {
+      again.hidden = true
+      try { await send(file, url, await arrived(url)) } catch { pause(file, url) }
+    }
   }
 
   const take = (files) => {
+    if (!cancel.hidden) { note.textContent = "One file at a time: cancel this one first."; return }
     if (files.length !== 1) { note.textContent = "Drop one file: a zip or a tar. To upload a folder, pack it first."; return }
     if (files[0].size === 0) { note.textContent = "That file is empty."; return }
     send(files[0])
