@@ -34,6 +34,7 @@ from core.storage import Json
 # kind -> "module:function". The function takes the job's values as keywords, and `stop`, which
 # says whether it should end early; it yields `Step`s, the last one with a `result`.
 KINDS: dict[str, str] = {
+    "audit": "core.auditing.audit:steps",
     "import": "core.serving.uploads:importing_steps",
     "pack": "core.serving.packing:packing_steps",
 }

@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     max_pixel_cache_bytes: int = Field(
         40 * GIGABYTE, description="Largest file of decoded images kept for fine-tuning."
     )
-
+    audit_after_import: bool = Field(
+        True, description="Whether an import from a page starts an audit when it is done."
+    )
     idle_seconds: float = Field(
         600.0, description="Seconds without work after which a background supervisor ends."
     )

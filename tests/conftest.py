@@ -40,6 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HEADSTART_IDLE_SECONDS", "5")  # Supervisors do not outlive the tests.
+    monkeypatch.setenv("HEADSTART_AUDIT_AFTER_IMPORT", "0")  # Nor do audits that nobody asked for.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path / "home"
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from core import jobs
 from core.data import importing, samples
 from core.data.importing import Imported, from_import_root, import_images, title_of
 from core.data.layout import Reading
@@ -114,7 +115,7 @@ def importing_steps(
     into: str = "",
     who: str = "",
 ) -> Iterator[Step]:
-    """The job that takes images in; its result is {"dataset": id}.
+    """The job that takes images in; its result is {"dataset": id}. Its last act starts an audit.
 
     One of three: a finished upload and the file's name, an entry of the allowed root on the
     server, or the sample. reading, into, who: as for `import_images`. To stop is to abandon it:
@@ -131,6 +132,8 @@ def importing_steps(
         )
     for step in steps:
         result = {"dataset": step.dataset.id} if step.dataset else None
+        if step.dataset and settings().audit_after_import:
+            jobs.start("audit", {"dataset": step.dataset.id}, f"Audit of {step.dataset.name}")
         yield Step(step.done, step.total, "Checking the images", result=result)
 
 

@@ -9,7 +9,7 @@ LIGHT = (
     "core.errors core.settings core.storage core.recipe core.data.archive core.data.images "
     "core.data.layout core.data.importing core.data.dataset core.data.split core.data.samples "
     "core.data.twins "
-    "core.jobs core.processes "
+    "core.jobs core.processes core.auditing.kinds core.auditing.findings "
     "core.models.catalog core.training.events core.evaluation.scores core.evaluation.metrics "
     "core.evaluation.calibration core.evaluation.charts core.runs.run core.runs.queue core.schema"
 )

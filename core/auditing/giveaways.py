@@ -1,0 +1,176 @@
+"""Classes with few images, and properties other than the content that tell a class.
+
+A property (size, format, camera, border) is judged as a classifier of its own: each image is given
+the class that most others with the same value have. Where that finds a class again far beyond
+luck, a network may learn it instead of what is to be seen (Geirhos et al. 2020 call it a shortcut).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from core.auditing.findings import Finding, Group
+from core.auditing.kinds import FEW_IMAGES
+
+# Correlation (Matthews 1975) between being of a class and being taken for it, and chance of luck.
+LEAST_CORRELATION, LUCK = 0.6, 1e-4
+SMALLEST_CLASS = 8
+# A value that so many images of a class have is named by itself.
+DOMINANT = 0.8
+# The largest class has so many times as many images as the smallest: worth a sentence.
+UNBALANCED = 3.0
+PLAIN_BORDER, STEPS_OF_BORDER = 4.0, 32
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something other than the content: its value for each image, text; "" where it has none."""
+
+    words: str
+    values: Callable[[pd.DataFrame], pd.Series]
+
+
+def sizes(looks: pd.DataFrame) -> pd.Series:
+    """Width and height."""
+    return looks["width"].astype(str) + " × " + looks["height"].astype(str) + " pixels"
+
+
+def scales(looks: pd.DataFrame) -> pd.Series:
+    """The number of pixels, to a factor of two, by the least of it."""
+    powers = np.floor(np.log2((looks["width"] * looks["height"]).to_numpy(dtype=float)))
+    return pd.Series([f"{2**power / 1e6:.2g} megapixels or more" for power in powers], looks.index)
+
+
+def cameras(looks: pd.DataFrame) -> pd.Series:
+    """The camera that EXIF names."""
+    return ("taken with " + looks["camera"]).where(looks["camera"] != "", "without a camera's name")
+
+
+def borders(looks: pd.DataFrame) -> pd.Series:
+    """A plain border's brightness in eighths, or that there is none."""
+    level = (looks["border"] // STEPS_OF_BORDER * STEPS_OF_BORDER / 255).map("{:.0%}".format)
+    plain = "with a plain border of brightness " + level + " or more"
+    return plain.where(looks["border_spread"] < PLAIN_BORDER, "without a plain border")
+
+
+PROPERTIES: dict[str, Property] = {
+    "format": Property("file format", lambda looks: looks["format"]),
+    "size": Property("size", sizes),
+    "scale": Property("number of pixels", scales),
+    "camera": Property("camera", cameras),
+    "border": Property("border", borders),
+}
+
+
+def found(looks: pd.DataFrame) -> tuple[list[Finding], list[str]]:
+    """Findings about classes, and sentences about their sizes.
+
+    looks: as `looks.measured` gives them, with `name`, `label`, `width`, `height` and `format`.
+    """
+    counts = looks["label"].value_counts()
+    findings = [
+        Finding("few_images", tuple(few(looks, counts))),
+        Finding("giveaway", tuple(giveaways(looks))),
+    ]
+    return [one for one in findings if one.groups], imbalance(counts)
+
+
+def few(looks: pd.DataFrame, counts: pd.Series) -> list[Group]:
+    """Classes with few images, the smallest first."""
+    return [
+        Group(
+            tuple(looks.loc[looks["label"] == label, "name"]),
+            f"{label} has {n} images; {FEW_IMAGES} are the least to learn and to measure with",
+        )
+        for label, n in counts.sort_values(kind="stable").items()
+        if n < FEW_IMAGES
+    ]
+
+
+def imbalance(counts: pd.Series) -> list[str]:
+    """What is to be said where some classes are much larger than others."""
+    most, least = int(counts.max()), int(counts.min())
+    if most < UNBALANCED * least:
+        return []
+    return [
+        f"The classes are unbalanced: {counts.idxmax()} has {most:,} images, {most / least:.0f} "
+        f"times as many as {counts.idxmin()} ({least:,}). Add images of the small classes, or "
+        "choose a remedy under Balance in the recipe."
+    ]
+
+
+def giveaways(looks: pd.DataFrame) -> list[Group]:
+    """Classes that a property tells, one entry for each class and property.
+
+    Of the size and the number of pixels, which say nearly the same, only the better one counts.
+    """
+    names, labels = np.unique(looks["label"], return_inverse=True)
+    told: dict[tuple[int, str], tuple[float, Group]] = {}
+    for key, kind in PROPERTIES.items():
+        values = kind.values(looks).to_numpy(dtype=str)
+        guessed = guesses(values, labels)
+        for label, name in enumerate(names):
+            strength = correlation(guessed == label, labels == label)
+            place = (label, "size" if key == "scale" else key)
+            known = told.get(place, (0.0, None))[0]
+            if strength > max(known, LEAST_CORRELATION) and not luck(guessed, labels, label):
+                right = (guessed == label) & (labels == label)
+                about = in_words(kind, str(name), values, labels == label, right)
+                told[place] = (strength, Group(tuple(looks.loc[right, "name"]), about))
+    return [group for _, group in sorted(told.values(), key=lambda pair: -pair[0])]
+
+
+def guesses(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The class that most *other* images with the same value have: N int64, −1 for undecided.
+
+    values: N text. labels: N int64.
+    """
+    _, value = np.unique(values, return_inverse=True)
+    table = np.zeros((value.max() + 1, labels.max() + 1), dtype=np.int64)
+    np.add.at(table, (value, labels), 1)
+    rows = np.arange(len(labels))
+    others = table[value]
+    others[rows, labels] -= 1
+    best = others.argmax(axis=1)
+    ties = (others == others[rows, best][:, None]).sum(axis=1) > 1
+    return np.where(ties, -1, best)
+
+
+def correlation(guessed: np.ndarray, true: np.ndarray) -> float:
+    """Matthews' correlation of two N bool; 0 where one of them is all alike."""
+    if guessed.all() or not guessed.any() or true.all() or not true.any():
+        return 0.0
+    return float(np.corrcoef(guessed, true)[0, 1])
+
+
+def luck(guessed: np.ndarray, labels: np.ndarray, label: int) -> bool:
+    """Whether so many right guesses of a class may be luck, by the binomial test."""
+    from scipy.stats import binomtest
+
+    n, right = int((guessed == label).sum()), int(((guessed == label) & (labels == label)).sum())
+    share = float((labels == label).mean())
+    if (labels == label).sum() < SMALLEST_CLASS:
+        return True
+    return bool(binomtest(right, n, share, alternative="greater").pvalue > LUCK)
+
+
+def in_words(
+    kind: Property, name: str, values: np.ndarray, own: np.ndarray, right: np.ndarray
+) -> str:
+    """What tells a class, with counts. own: N bool, of the class. right: N bool, told rightly."""
+    shown, counts = np.unique(values[right], return_counts=True)
+    usual, most = shown[counts.argmax()], int(counts.max())
+    if most >= DOMINANT * own.sum():
+        others = int((values[~own] == usual).sum())
+        return (
+            f"{most:,} of {own.sum():,} images of {name} are {usual}; of all others "
+            f"{others:,} of {(~own).sum():,}"
+        )
+    return (
+        f"{right.sum():,} of {own.sum():,} images of {name} can be told by their {kind.words} "
+        f"alone, such as {usual}"
+    )
