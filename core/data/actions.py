@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from core.data.state import State
 from core.errors import DatasetRefused, NotFound, NotNow
 from core.storage import Json
 
+USUAL_SHARES = (0.7, 0.15, 0.15)
 LONGEST_CLASS_NAME = 120
 LONGEST_WHO = 80
 LOOK_AGAIN = "Reload the page; it may show an older revision."
@@ -164,7 +166,7 @@ def check_merge(before: Before, values: Json) -> Json:
     if not isinstance(given, list | tuple) or not given:
         raise DatasetRefused("No classes were chosen.", "Choose at least two classes.")
     to = class_name(before, values)
-    former = [known_class(before, one) for one in dict.fromkeys(given) if one != to]
+    former = [known_class(before, one) for one in dict.fromkeys(map(str, given)) if one != to]
     if len(former) + (to in before.classes) < 2:
         raise DatasetRefused("A merge needs two classes.", "Choose another one, or rename this.")
     return {"from": former, "to": to}
@@ -175,13 +177,8 @@ def check_split(before: Before, values: Json) -> Json:
 
     Raises: DatasetRefused for what is no grouping, or when a part that is needed stays empty.
     """
-    shares = tuple(float(share) for share in values.get("shares", (0.7, 0.15, 0.15)))
-    if len(shares) != 3 or min(shares) < 0 or shares[0] <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise DatasetRefused(
-            f"{', '.join(f'{share:g}' for share in shares)} are no three shares that add up to 1.",
-            "Give the shares for training, validation and test, such as 0.7, 0.15 and 0.15.",
-        )
-    seed, group_by = int(values.get("seed", 0)), str(values.get("group_by", ""))
+    shares, seed = shares_of(values.get("shares", USUAL_SHARES)), whole(values.get("seed", 0))
+    group_by = str(values.get("group_by") or "")
     table = before.dataset.table
     # Near-duplicates as the import found them: an earlier split may have joined them by name.
     copies = before.state.table["group"].to_numpy()[before.state.places(table["name"])]
@@ -189,6 +186,32 @@ def check_split(before: Before, values: Json) -> Json:
     parts, groups = split.made(free, shares, seed, group_by)
     made = pd.DataFrame({"name": table["name"], "part": parts, "group": groups})
     return {"shares": list(shares), "seed": seed, "group_by": group_by, "parts": made}
+
+
+def shares_of(values: Any) -> tuple[float, float, float]:
+    """Three shares that add up to 1, the first above 0.
+
+    Raises: DatasetRefused.
+    """
+    with suppress(TypeError, ValueError):
+        train, val, test = map(float, values)
+        if train > 0 and val >= 0 and test >= 0 and abs(train + val + test - 1) < 1e-6:
+            return train, val, test
+    raise DatasetRefused(
+        f"{str(values)[:80]} are no three shares that add up to 1.",
+        "Give the shares for training, validation and test, such as 0.7, 0.15 and 0.15.",
+    )
+
+
+def whole(value: Any) -> int:
+    """A whole number from 0 on.
+
+    Raises: DatasetRefused.
+    """
+    with suppress(TypeError, ValueError, OverflowError):
+        if int(value) == float(value) and 0 <= int(value) < 2**63:
+            return int(value)
+    raise DatasetRefused(f"{str(value)[:80]} is no whole number.", "Give one from 0 on.")
 
 
 def check_undo(before: Before, values: Json) -> Json:
@@ -200,7 +223,7 @@ def check_undo(before: Before, values: Json) -> Json:
     wanted = values.get("of")
     if wanted is None and not standing:
         raise NotNow(f"{before.dataset.name} is as it was imported.", "There is nothing to undo.")
-    of = int(standing[-1] if wanted is None else wanted)
+    of = standing[-1] if wanted is None else whole(wanted)
     if of not in {line["revision"] for line in before.lines}:
         raise NotFound(f"Revision {of} is no correction.", LOOK_AGAIN)
     if of in replay.taken_back(before.lines):

@@ -97,11 +97,11 @@ def kind_of(action: Json) -> str:
     Raises: DatasetRefused for an unknown one.
     """
     kind = action.get("action")
-    if kind not in ACTIONS:
+    if not isinstance(kind, str) or kind not in ACTIONS:
         raise DatasetRefused(
             f"There is no correction called {str(kind)[:80]}.", f"Known are {', '.join(ACTIONS)}."
         )
-    return str(kind)
+    return kind
 
 
 def user_name() -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
 from core import recipe as recipes
-from core.data import importing
+from core.data import importing, journal
 from core.data.dataset import Dataset
 from core.evaluation import scores as scoring
 from core.runs import run as runs
@@ -159,6 +160,23 @@ def test_a_class_that_the_run_does_not_know_is_not_found(client: TestClient, ser
 def test_a_run_without_scores_says_so(client: TestClient, dataset: Dataset):
     run = runs.create(dataset, recipes.preset("quick"))
     assert "no predictions" in sentence(client.get(f"/api/runs/{run.id}/images"), 404)
+
+
+def test_a_run_shows_the_revision_it_was_trained_on_whatever_was_corrected_since(
+    trained: Trained, client, tmp_path, monkeypatch
+):
+    home = shutil.copytree(trained.home, tmp_path / "copy")
+    monkeypatch.setenv("HEADSTART_HOME", str(home))
+    address = f"/api/runs/{trained.run.id}/images"
+    pair = {"true": "ants", "predicted": "ants", "split": "train"}
+    before = client.get(address, params=pair).json()
+    assert before["total"] > 0
+    journal.record(trained.dataset.id, {"action": "rename", "from": "ants", "to": "emmets"})
+    names = [item["id"] for item in before["items"]]
+    newest = journal.record(trained.dataset.id, {"action": "exclude", "names": names})
+    assert "ants" not in newest.classes
+    assert client.get(address, params=pair).json() == before
+    assert runs.data_of(runs.load(trained.run.id)).digest == trained.run.digest
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("picture", "RGB"), ("heat", "RGBA")])

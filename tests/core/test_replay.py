@@ -329,3 +329,28 @@ def test_the_same_training_on_another_revision_is_another_run(insects: Dataset, 
     corrected = journal.record(insects.id, {"action": "exclude", "names": ["ants/0.jpg"]})
     assert runs.start(corrected, recipes.preset("quick")).id != first.id
     assert len(queue.entries()) == 2
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200)
+@given(
+    kind=st.sampled_from([kind for kind in journal.ACTIONS if kind != "add"]) | st.text(max_size=5),
+    values=st.dictionaries(
+        st.sampled_from(["names", "to", "from", "kind", "shares", "seed", "group_by", "of"]),
+        anything | some_names | some_class,
+    ),
+)
+def test_whatever_is_asked_is_done_or_refused_in_words(insects, kind: str, values: dict):
+    before = dataset.load(insects.id)
+    try:
+        after = journal.record(insects.id, {"action": kind, **values})
+        assert after.revision == before.revision + 1
+    except HeadstartError as error:
+        assert error.what.endswith(".") and error.remedy.endswith(".")
+        assert dataset.load(insects.id) is before
