@@ -36,6 +36,7 @@ from core.storage import Json
 KINDS: dict[str, str] = {
     "audit": "core.auditing.audit:steps",
     "import": "core.serving.uploads:importing_steps",
+    "look": "core.serving.uploads:looking_steps",
     "pack": "core.serving.packing:packing_steps",
 }
 State = Literal["waiting", "running", "done", "refused", "failed", "cancelled", "died"]

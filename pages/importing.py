@@ -49,7 +49,7 @@ def ways_in() -> None:
         found = widgets.refused(lambda: uploads.readings(arrived["id"], arrived["name"]))
         propose({"upload": arrived["id"], "name": arrived["name"], "into": into}, found)
     if folder:
-        found = widgets.refused(lambda: importing.readings(importing.in_import_root(folder)))
+        found = widgets.refused(lambda: uploads.server_readings(folder))
         propose({"server": folder, "into": into}, found)
     if sample:
         begin({"sample": True})

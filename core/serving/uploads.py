@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from core import jobs
@@ -17,9 +18,12 @@ from core.data.layout import Reading
 from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotNow
 from core.jobs import Step
 from core.settings import settings
-from core.storage import checked_id, free_bytes
+from core.storage import Json, checked_id, free_bytes
 
 HOURS_KEPT = 24
+# A smaller archive cannot list so many files that this process would feel it.
+LISTED_HERE_BYTES = 4_000_000
+SECONDS_BETWEEN_LOOKS = 0.05
 
 
 def path_of(upload_id: str) -> Path:
@@ -82,7 +86,41 @@ def readings(upload_id: str, name: str) -> list[Reading]:
 
     Raises: ArchiveRefused.
     """
-    return importing.readings(path_of(upload_id), Path(name).name)
+    path = path_of(upload_id)
+    if path.stat().st_size < LISTED_HERE_BYTES:
+        return importing.readings(path, Path(name).name)
+    return read_elsewhere({"upload": upload_id, "name": name})
+
+
+def server_readings(server: str) -> list[Reading]:
+    """The ways in which an entry of the allowed root on the server may be meant.
+
+    Raises: ArchiveRefused, DatasetRefused.
+    """
+    return read_elsewhere({"server": server})
+
+
+def read_elsewhere(values: Json) -> list[Reading]:
+    """The readings as another process finds them: the list of 100,000 files takes 150 MB."""
+    job = jobs.start("look", values)
+    while job.state in jobs.LIVE:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    if job.refusal is not None:
+        raise ArchiveRefused(*job.refusal)
+    found = (job.result or {}).get("readings", [])
+    return [Reading(**{**one, "classes": tuple(one["classes"])}) for one in found]
+
+
+def looking_steps(
+    stop: Callable[[], bool], *, upload: str = "", name: str = "", server: str = ""
+) -> Iterator[Step]:
+    """The job that lists what is in an upload, or in an entry of the allowed root on the server.
+
+    Its result is {"readings": […]}, each with the fields of a `Reading`.
+    """
+    path = importing.in_import_root(server) if server else path_of(upload)
+    found = importing.readings(path, "" if server else Path(name).name)
+    yield Step(1, 1, "Looking at the folders", result={"readings": [asdict(one) for one in found]})
 
 
 def imported(

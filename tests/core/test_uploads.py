@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from core.errors import HeadstartError
+from core.errors import ArchiveRefused, HeadstartError, MachineRefused
 from core.serving import uploads
 from core.settings import settings
 from tests.core.conftest import sentence
@@ -125,3 +125,46 @@ def test_an_upload_that_cannot_be_imported_is_removed_and_called_by_its_name(cli
     with pytest.raises(HeadstartError, match=r"my insects\.zip"):
         list(uploads.imported("up-1", "my insects.zip"))
     assert not list(settings().uploads.iterdir())
+
+
+def test_a_large_upload_is_looked_through_by_another_process(
+    client, class_photos, make_zip, monkeypatch
+):
+    layout = {
+        f"{species}/{sex}/{n}": content
+        for species in ("ants", "bees")
+        for sex in ("male", "female")
+        for n, content in class_photos(f"{species} {sex}", each=2).items()
+    }
+    content = make_zip(layout).read_bytes()
+    put(client, content, 0, len(content))
+    here = uploads.readings("up-1", "insects.zip")
+    monkeypatch.setattr(uploads, "LISTED_HERE_BYTES", 0)
+    assert uploads.readings("up-1", "insects.zip") == here and here
+    put(client, b"no archive", 0, 10, "up-2")
+    with pytest.raises(ArchiveRefused, match=r"words\.zip is something else"):
+        uploads.readings("up-2", "words.zip")
+
+
+def test_a_folder_on_the_server_is_looked_through_too(class_photos, make_folder, monkeypatch):
+    monkeypatch.setenv(
+        "HEADSTART_IMPORT_ROOT", str(make_folder(class_photos("ants", "bees")).parent)
+    )
+    (found,) = uploads.server_readings("photos")
+    assert found.classes == ("ants", "bees")
+    with pytest.raises(HeadstartError, match="may be imported from"):
+        uploads.server_readings("../etc")
+
+
+def test_a_disk_that_fills_up_is_told_in_a_sentence_and_what_arrived_is_kept(monkeypatch):
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"first"
+        monkeypatch.setattr(Path, "open", full)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    asyncio.run(uploads.receive("up-1", 0, 20, pieces()))
+    with pytest.raises(MachineRefused, match="No space left on device"):
+        asyncio.run(uploads.receive("up-1", 5, 20, pieces()))
+    monkeypatch.undo()
