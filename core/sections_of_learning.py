@@ -201,7 +201,8 @@ class Compute(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         AUTO,
         description="Number format in training steps. auto: the faster one, found by a few "
-        "measured steps. Validation and test figures always come from fp32.",
+        "measured steps. Validation and test figures always come from fp32. fp16 is for CUDA.",
+        json_schema_extra=TUNED,
     )
     device: str = Field(
         AUTO,

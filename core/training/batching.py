@@ -17,6 +17,8 @@ FEWEST_STEPS = 8
 # Of the memory that is free now: other programs want some too, and an estimate may be wrong.
 MOST_OF_MEMORY = 0.5
 PROBED = 2
+# What torch says on processors and on Apple's devices, where it has no error of its own for it.
+NOT_ENOUGH = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
 
 
 def size(work: Work, network: nn.Module) -> int:
@@ -62,6 +64,17 @@ def bytes_per_image(network: nn.Module, side: int, device: torch.device) -> floa
         network(torch.zeros(PROBED, 3, side, side, device=device))
     network.train(was_training)
     return sum(kept.values()) / PROBED
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was not enough; each device says it in its own way."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (
+        should_reduce_batch_size(error) or any(words in str(error) for words in NOT_ENOUGH)
+    )
 
 
 def forget(device: torch.device) -> None:

@@ -28,7 +28,7 @@ from core.models import device as devices
 from core.models import network as networks
 from core.models.classifier import Classifier
 from core.schema import Recipe
-from core.training import checkpoint
+from core.training import batching, checkpoint
 from core.training.events import Ended, Event, Started
 from core.training.techniques import TECHNIQUES, Trained
 from core.training.work import NothingYet, Work, classified, counted, logits_of, prepare
@@ -56,7 +56,9 @@ def fit(
         yield Ended("stopped")
     except HeadstartError as error:
         yield Ended("failed", what=error.what, remedy=error.remedy)
-    except (torch.OutOfMemoryError, MemoryError):
+    except (RuntimeError, MemoryError) as error:
+        if not batching.is_out_of_memory(error):
+            raise
         yield Ended("failed", what=OUT_OF_MEMORY, remedy=LESS_MEMORY)
 
 

@@ -65,12 +65,16 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
             rate = saved["rate"] if saved else rate_of(work.recipe, source.network, batch, first)
             yield from trained(work, source, saved, batch, rate)
             break
-        except torch.OutOfMemoryError:
-            if work.recipe.compute.batch_size != "auto" or batch == 1:
+        except (RuntimeError, MemoryError) as error:
+            if not batching.is_out_of_memory(error):
+                raise
+            # What a resumed run began from is gone: it can only go on with the batch that it had.
+            if work.recipe.compute.batch_size != "auto" or batch == 1 or saved:
                 raise
         # Only here, where the error is over, has it let go of what the step was holding.
-        batch, saved = batch // 2, None
+        batch //= 2
         batching.forget(work.device)
+        checkpoint.clear(work.folder / "checkpoint")
         source.network.load_state_dict(before)
         source.network.requires_grad_(True)
         yield Note(f"The memory was not enough; training starts again with batches of {batch}.")
@@ -149,7 +153,7 @@ def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -
     )  # fmt: skip
     if saved is None and recipe.optimizer.learning_rate == "find":
         thaw(1)
-        rate = yield from range_test.find(task)
+        rate = yield from range_test.find(task, work.stop)
         task.schedule = optim.schedule_of(recipe, rate, steps * epochs)
     yield from run(work, task, loop.from_checkpoint(task, saved) if saved else loop.State())
 

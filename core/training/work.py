@@ -16,6 +16,7 @@ from core import machine
 from core.data import loader, split
 from core.data.augment import Preprocessing
 from core.data.dataset import Dataset
+from core.errors import RecipeRefused
 from core.models import device as devices
 from core.models import features as feature_cache
 from core.models import network as networks
@@ -69,6 +70,11 @@ def prepare(dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], b
     Raises: DatasetRefused, RecipeRefused, WeightsMissing, MachineRefused.
     """
     device = devices.resolve(recipe.compute.device)
+    if recipe.compute.precision == "fp16" and device.type != "cuda":
+        raise RecipeRefused(
+            f"compute.precision fp16 needs a CUDA device, and this training runs on {device.type}.",
+            "Set compute.precision to auto, bf16 or fp32.",
+        )
     workers = recipe.compute.workers
     threads = machine.cores() if workers == "auto" else int(workers)
     torch.set_num_threads(machine.cores())

@@ -213,7 +213,7 @@ def work_with(limit: int, photos: Path, monkeypatch: pytest.MonkeyPatch, *assign
         tried.append(len(inputs))
         tasks.append(task)
         if task.phase == "tune" and len(inputs) // task.recipe.compute.accumulate > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            torch.empty(1 << 60)  # Fails as a processor's memory really does.
         return step(task, number, inputs, *others)
 
     monkeypatch.setattr(loop, "step", tight)
@@ -298,3 +298,30 @@ def test_a_batch_is_found_where_only_the_last_stages_are_passed(
     # The head on features takes steps of its own before.
     assert seen.tried[-1] <= 8
     assert not [note for note in seen.events if isinstance(note, Note) and "memory" in note.text]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_each_device_says_in_its_own_way_that_memory_is_full(error: Exception, is_so: bool):
+    assert batching.is_out_of_memory(error) == is_so
+
+
+def test_half_precision_is_refused_where_it_would_silently_be_full(photos: Path, tmp_path: Path):
+    recipe = recipes.with_settings(
+        recipes.preset("quick"),
+        ["backbone.name=tf_efficientnet_lite0", "compute.precision=fp16", "compute.device=cpu"],
+    )
+    run = runs.create(importing.import_all(photos), recipe, "half")
+    *_, end = worker.work(run)
+    assert "fp16" in end.what
+    assert "bf16" in end.remedy
