@@ -34,8 +34,8 @@ USUAL_BATCH = 16
 GROWTH = {"sgd": 1.0}
 ADAPTIVE_GROWTH = 0.5
 LAYER_DECAY = 0.85
-# One-cycle's momentum moves between these while the rate does the reverse (Smith 2018).
-SLOWEST_MOMENTUM, FASTEST_MOMENTUM = 0.85, 0.95
+# One-cycle's momentum moves so far to either side while the rate does the reverse (Smith 2018).
+MOMENTUM_SWING, MOST_MOMENTUM = 0.05, 0.99
 ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1e-4
 
 
@@ -167,6 +167,7 @@ class Schedule:
     rate: float
     factor: float = 1.0  # of the rate, for each plateau
     patience: int = 0  # epochs that make a plateau; 0: there are none
+    momentum: float = 0.9  # in the middle of a cycle
 
     def share(self, step: int) -> float:
         """Of the base rate at a step, 0 … steps - 1, plateaus left out."""
@@ -183,7 +184,8 @@ class Schedule:
     def apply(self, optimizer: Optimizer, step: int, plateaus: int = 0) -> float:
         """Set every group's rate, and momentum if it moves, for a step; the base rate."""
         rate = self.at(step, plateaus)
-        momentum = FASTEST_MOMENTUM - (FASTEST_MOMENTUM - SLOWEST_MOMENTUM) * self.share(step)
+        swing = MOMENTUM_SWING * (1 - 2 * self.share(step))
+        momentum = min(MOST_MOMENTUM, max(0.0, self.momentum + swing))
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
             if self.shape.cycled and "betas" in group:
@@ -204,6 +206,7 @@ def schedule_of(recipe: Recipe, rate: float, steps: int) -> Schedule:
         rate,
         settings.factor if watched else 1.0,
         settings.patience if watched else 0,
+        recipe.optimizer.momentum,
     )
 
 

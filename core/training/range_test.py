@@ -10,7 +10,7 @@ import copy
 import itertools
 import math
 import statistics
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from torch import Tensor
@@ -37,10 +37,14 @@ SAFETY = 10.0
 FIRST_EPOCH = 1_000_000
 
 
-def find(task: loop.Task) -> Generator[Event, None, float]:
-    """Tell of each step as of training; the rate to train with comes back."""
+def find(task: loop.Task, stop: Callable[[], bool]) -> Generator[Event, None, float]:
+    """Tell of each step as of training; the rate to train with comes back.
+
+    stop: when it says yes, what was seen so far decides.
+    """
     average = task.average.module if task.average else task.network
-    touched = (task.network, average, task.optimizer)
+    scaler = getattr(task.hands, "scaler", None)
+    touched = [task.network, average, task.optimizer, *([scaler] if scaler else [])]
     before = [copy.deepcopy(one.state_dict()) for one in touched]
     schedule = task.schedule
     growth = HIGHEST / LOWEST
@@ -58,7 +62,7 @@ def find(task: loop.Task) -> Generator[Event, None, float]:
         if report.due():
             yield told(report)
         course = smoothed(losses)
-        if not course[-1] < HOPELESS * max(min(course), FLOOR):
+        if stop() or not course[-1] < HOPELESS * max(min(course), FLOOR):
             break
     yield told(report)
     task.schedule = schedule

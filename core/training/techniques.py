@@ -200,7 +200,7 @@ def learned(
         steps_per_epoch=steps, images=sum(map(len, steps_of(1))), epochs=epochs,
     )  # fmt: skip
     if recipe.optimizer.learning_rate == "find":
-        rate = yield from range_test.find(task)
+        rate = yield from range_test.find(task, work.stop)
         task.schedule = optim.schedule_of(recipe, rate, steps * epochs)
     yield from run(work, task, loop.State())
     return head

@@ -239,9 +239,9 @@ def test_in_one_cycle_the_momentum_moves_against_the_rate(name: str):
         }
         momenta.append(momentum)
     slowest = min(momenta)
-    assert slowest == pytest.approx(optim.SLOWEST_MOMENTUM)
+    assert slowest == pytest.approx(0.9 - optim.MOMENTUM_SWING)
     assert momenta[rates.index(max(rates))] == min(momenta)
-    assert max(momenta) == pytest.approx(optim.FASTEST_MOMENTUM, abs=0.001)
+    assert max(momenta) == pytest.approx(0.9 + optim.MOMENTUM_SWING, abs=0.001)
     order = sorted(range(50), key=rates.__getitem__)
     assert [momenta[k] for k in order] == sorted(momenta, reverse=True)
 

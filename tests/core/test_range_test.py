@@ -19,7 +19,7 @@ PLAIN_SGD = (
 
 def searched(task: loop.Task) -> tuple[float, list[Event]]:
     """The rate that is found, and what is told on the way."""
-    events, search = [], range_test.find(task)
+    events, search = [], range_test.find(task, lambda: False)
     while True:
         try:
             events.append(next(search))
