@@ -23,7 +23,7 @@ from core.models.features import BATCH
 from core.training.events import Event, Note
 from core.training.work import Work, counted
 
-# Of the memory that is free; the training itself needs the rest.
+# Of the machine's memory; the training itself needs the rest.
 MOST_OF_MEMORY = 0.3
 
 
@@ -63,7 +63,12 @@ def kept_outputs(work: Work, n_last: int) -> Generator[Event, None, Kept | None]
     """The outputs of all but the last stages for training and validation images.
 
     None, with the reason told, where a network cannot be cut there or the memory is too small.
+    Nothing that changes from hour to hour decides: a resumed run must come to the same answer.
     """
+    n_stages = len(stages.stages(work.network))
+    if n_last >= n_stages:
+        yield Note(f"This backbone has {n_stages} stages: all of them learn.")
+        return None
     halves = stages.split_at(work.network.cpu().eval(), n_last)
     if halves is None:
         yield Note("This backbone cannot be cut between its stages: every epoch passes all of it.")
@@ -75,7 +80,7 @@ def kept_outputs(work: Work, n_last: int) -> Generator[Event, None, Kept | None]
     with torch.inference_mode():
         each = trunk(torch.zeros(1, 3, size, size)).numel()
     needed = sum(each * len(rows[part]) * formats[part].itemsize for part in rows)
-    if needed > MOST_OF_MEMORY * psutil.virtual_memory().available:
+    if needed > MOST_OF_MEMORY * psutil.virtual_memory().total:
         yield Note(
             f"What the frozen stages put out would take {needed / 1e9:.1f} GB of memory: every "
             "epoch passes the whole network instead."

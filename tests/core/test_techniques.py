@@ -6,9 +6,11 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ from core.data import importing
 from core.errors import RecipeRefused
 from core.models import network as networks
 from core.models import stages
-from core.training import loop, techniques, tuning, work
+from core.training import checkpoint, loop, range_test, techniques, tuning, work
 from core.training.events import EpochEnded, Event, Note, Progress, steps_of
 from core.training.work import Work
 from tests.core.test_options import SMALL, room
@@ -138,6 +140,30 @@ def test_kept_outputs_give_the_same_training_as_whole_passes(
     whole = losses(prepared(**chosen))
     # The frozen part computes in 16 bits where the processor has them: alike, not equal.
     np.testing.assert_allclose(kept, whole, rtol=0.02, atol=0.02)
+
+
+def test_a_resumed_run_keeps_the_outputs_again_however_little_memory_is_free(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+):
+    made = prepared(technique__name="last_stages", technique__stages=1, schedule__epochs=3)
+    for event in techniques.tuning(made, None):
+        if isinstance(event, EpochEnded) and event.phase == "tune" and event.epoch == 1:
+            break
+    saved = checkpoint.load(made.folder / "checkpoint")
+    total = psutil.virtual_memory().total
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=total, available=0))
+    again = prepared(technique__name="last_stages", technique__stages=1, schedule__epochs=3)
+    events = list(techniques.tuning(again, saved))
+    assert [e.epoch for e in events if isinstance(e, EpochEnded)] == [2, 3]
+
+
+def test_a_stop_is_obeyed_in_the_range_test(prepared: Prepared):
+    asked = itertools.count()
+    made = prepared(lambda: next(asked) > 20, optimizer__learning_rate="find",
+                    technique__name="from_scratch")  # fmt: skip
+    steps = [s for s in steps_of(happened(made)) if s.phase == "find"]
+    assert len(steps) < range_test.STEPS / 2
+    assert made.stopped
 
 
 def test_gradual_wakes_one_stage_more_each_time(prepared: Prepared):
