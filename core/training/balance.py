@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from core.data.augment import strengthened
 from core.data.loader import training_order
-from core.schema import POLICIES, Augmentation, Balance, Recipe
+from core.schema import Augmentation, Balance, Recipe
 
 # The exponent of focal loss that its authors found best (Lin et al. 2017).
 FOCUS = 2.0
@@ -25,7 +25,10 @@ SMALLEST_DOUBT = 1e-6
 # How much stronger the changes to images of the rarest class are, at most: with twice the strong
 # policy a person no longer knows some of the pictures.
 MOST_STRENGTHENED = 1.5
+# A class with less than this share of the largest one's images is rare.
+RARE = 0.6
 NEIGHBORS = 5
+FLIPS = ("horizontal_flip", "vertical_flip")
 
 
 @dataclass(frozen=True)
@@ -146,17 +149,33 @@ def augmentation_of(
 ) -> list[Augmentation]:
     """How images of each class are changed: C settings, all the same unless the method differs.
 
-    Where nothing is changed at all, rare classes get the medium policy: the same picture again and
-    again would be learned by heart.
+    Rare classes begin from at least the medium policy: the same few pictures again and again,
+    hardly changed, would be learned by heart. What was set by hand stays, and so do flips, which
+    know whether a mirror image is another class.
     """
     if not METHODS[balance.method].augmented:
         return [augmentation] * n_classes
     counts = np.maximum(counts_of(labels, n_classes), 1)
     extra = balance.strength * (1 - counts / counts.max()) * (MOST_STRENGTHENED - 1)
-    base = augmentation
-    if augmentation.does_nothing:
-        base = Augmentation(**{**POLICIES["medium"], "policy": "medium"})
-    return [strengthened(base, 1 + one) if one > 0 else augmentation for one in extra]
+    rare = counts < RARE * counts.max()
+    bases = [lively(augmentation) if one else augmentation for one in rare]
+    return [
+        strengthened(base, 1 + more) if more > 0 else augmentation
+        for base, more in zip(bases, extra, strict=True)
+    ]
+
+
+def lively(augmentation: Augmentation) -> Augmentation:
+    """The medium policy in the place of none or light, with what was set by hand beside those."""
+    if augmentation.policy not in ("none", "light"):
+        return augmentation
+    usual = Augmentation(policy=augmentation.policy)
+    kept = {
+        name: value
+        for name, value in augmentation.model_dump(exclude={"policy"}).items()
+        if value != getattr(usual, name) or name in FLIPS
+    }
+    return Augmentation(**{"policy": "medium", **kept})
 
 
 class Loss(nn.Module):

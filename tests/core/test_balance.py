@@ -306,6 +306,8 @@ def test_images_are_changed_the_more_the_rarer_their_class_is():
     given_ = Augmentation(policy="light", rotation=10.0, random_crop=0.5)
     common, rarer, rarest = by_class(given_)
     assert common == given_
+    # What was set by hand is strengthened; what was not comes from the medium policy.
+    assert rarest.perspective > given_.perspective == 0
     assert (rarer.rotation, rarest.rotation) == pytest.approx((10 + 5 * GAIN, 10 + 9 * GAIN))
     assert given_.random_crop > rarer.random_crop > rarest.random_crop
     assert rarest.horizontal_flip == given_.horizontal_flip
@@ -316,7 +318,15 @@ def test_where_nothing_is_changed_rare_classes_get_the_medium_policy():
     common, _, rarest = by_class(Augmentation(policy="none"))
     assert common.does_nothing
     assert rarest.rotation == pytest.approx(POLICIES["medium"]["rotation"] * (1 + 0.9 * GAIN))
-    assert rarest.horizontal_flip == POLICIES["medium"]["horizontal_flip"]
+    assert rarest.horizontal_flip == 0, "whether mirroring changes the class is not ours to say"
+
+
+def test_classes_that_are_hardly_rarer_are_hardly_changed_more():
+    given_ = Augmentation(policy="light")
+    how = fix("augment_minority", 1.0)
+    found = balance.augmentation_of(given_, labels_of([100, 95]), 2, how)[1]
+    assert found.perspective == 0
+    assert found.brightness == pytest.approx(given_.brightness * (1 + 0.05 * GAIN))
 
 
 @pytest.mark.parametrize("method", METHODS)
