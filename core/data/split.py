@@ -217,6 +217,11 @@ def alone(table: pd.DataFrame) -> bool:
     return not (grouping.groups_of(table) != "").any()
 
 
+def is_given(dataset: Dataset) -> bool:
+    """Whether the dataset brought all parts, so that shares and seed of a recipe say nothing."""
+    return set(PARTS) <= set(dataset.table["part"])
+
+
 def judge(dataset: Dataset, parts: np.ndarray) -> None:
     """Refuse a split from which nothing can be learned or chosen."""
     labels = dataset.table["label"].to_numpy()

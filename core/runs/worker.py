@@ -45,6 +45,7 @@ def work(run: Run) -> Iterator[Event]:
 
 def happening(run: Run) -> Iterator[Event]:
     """The events of a run; a fault of ours ends it too, its traceback in worker.log alone."""
+    from core.data import split
     from core.training.doctor import attended
     from core.training.fit import fit
 
@@ -52,7 +53,9 @@ def happening(run: Run) -> Iterator[Event]:
     try:
         data = runs.data_of(run)
         training = fit(data, run.recipe, run.folder, stop_file.exists)
-        yield from attended(training, run.recipe, data.classes, run.events())
+        yield from attended(
+            training, run.recipe, data.classes, run.events(), own_split=split.is_given(data)
+        )
     except HeadstartError as error:
         yield Ended("failed", what=error.what, remedy=error.remedy)
     except Exception as error:

@@ -55,13 +55,19 @@ GROWTH = 1.05
 
 
 def attended(
-    events: Iterable[Event], recipe: Recipe, classes: Sequence[str], before: Iterable[Event] = ()
+    events: Iterable[Event],
+    recipe: Recipe,
+    classes: Sequence[str],
+    before: Iterable[Event] = (),
+    *,
+    own_split: bool = False,
 ) -> Iterator[Event]:
     """The events of a training with the doctor's notes among them, each kind of note once.
 
-    before: of the same run, where it is a resumed one.
+    before: of the same run, where it is a resumed one. own_split: see `History`.
     """
-    history, told, next_look = History(recipe, classes), set[str](), 0.0
+    history = History(recipe, classes, own_split=own_split)
+    told, next_look = set[str](), 0.0
     for event in before:
         history.add(event)
         told |= kinds(event)

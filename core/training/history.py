@@ -58,6 +58,7 @@ class Steps:
 class History:
     """A training so far; its size grows with its epochs and not with its steps.
 
+    own_split: the dataset brought all its parts, so that no recipe divides it otherwise.
     Only the phase that the recipe is about is kept: the head where the backbone is frozen, else
     the network, for which the head before it is only a start.
     """
@@ -65,6 +66,7 @@ class History:
     recipe: Recipe
     classes: Sequence[str]
     over: bool = False
+    own_split: bool = False
     images: dict[str, int] = field(default_factory=dict)  # in train, val and test
     steps: Steps = field(init=False)
     _epochs: dict[int, EpochEnded] = field(default_factory=dict)

@@ -23,8 +23,8 @@ MOST_DROPOUT, MOST_DECAY = 0.3, 0.2
 LEAST_EPOCHS, MOST_EPOCHS, PATIENCE = 5, 200, 5
 # The share of images that is never taken from training.
 LEAST_TRAINING = 0.5
-# An image side that is a multiple of this suits every backbone; smaller ones show too little.
-PATCH, LEAST_SIDE = 32, 96
+# Images with a smaller side show too little.
+LEAST_SIDE = 96
 # Where the backbone is not in the catalogue.
 USUAL_SIDE = 224
 
@@ -129,9 +129,11 @@ def stricter(recipe: Recipe, best_epoch: int) -> list[Json]:
     ]  # fmt: skip
 
 
-def freer(recipe: Recipe, *, longer: bool) -> list[Json]:
-    """What lets a network learn more: time, a technique that changes more of it, a richer head."""
-    epochs = recipe.schedule.epochs
+def freer(recipe: Recipe, epochs: int, *, longer: bool) -> list[Json]:
+    """What lets a network learn more: time, a technique that changes more of it, a richer head.
+
+    epochs: as many as it had; a floor of steps may have made them more than the recipe says.
+    """
     more = {"schedule.epochs": max(epochs, min(MOST_EPOCHS, 2 * epochs))}
     other = [] if recipe.technique.name == "finetune" else [technique(recipe, "finetune")]
     return [more, *other] if longer else [*other, {"head.kind": "mlp"}, more]
@@ -158,14 +160,24 @@ def fairer(recipe: Recipe) -> list[Json]:
 
 def faster(recipe: Recipe) -> list[Json]:
     """What makes the preparation of images cheaper: threads, fewer changes, smaller images."""
-    known, size = backbone(recipe.backbone.name), recipe.image.size
-    side = size if isinstance(size, int) else known.input_size if known else USUAL_SIDE
-    smaller = max(LEAST_SIDE, side * 3 // 4 // PATCH * PATCH)
     return [
         {"compute.workers": "auto"},
         policy(recipe, -1) if recipe.augmentation.policy != "light" else {},
-        {"image.size": smaller} if smaller < side else {},
+        smaller(recipe),
     ]
+
+
+def smaller(recipe: Recipe) -> Json:
+    """Images of about three quarters of the side, as far as the backbone takes them."""
+    from core.models import sizes  # Torch comes in only now.
+
+    known, size = backbone(recipe.backbone.name), recipe.image.size
+    side = size if isinstance(size, int) else known.input_size if known else USUAL_SIDE
+    wanted = max(LEAST_SIDE, side * 3 // 4)
+    if wanted >= side:
+        return {}
+    near = sizes.nearest(recipe.backbone.name, wanted + 1)
+    return {"image.size": near[0]} if near and near[0] < side else {}
 
 
 def more_validation(recipe: Recipe) -> Json:

@@ -214,7 +214,7 @@ def probe_was_best(h: History) -> Note | None:
 def augmentation_too_strong(h: History) -> Note | None:
     """Training images are recognized far less well than validation images."""
     done = h.learned
-    if len(done) < ENOUGH_EPOCHS or mixes(h.recipe) or not (h.over or late(h)):
+    if len(done) < ENOUGH_EPOCHS or incomparable(h.recipe) or not (h.over or late(h)):
         return None
     # Over an epoch training accuracy is a mean, so validation is taken from before and after it.
     validation = column(done, "val", "accuracy")
@@ -230,6 +230,11 @@ def augmentation_too_strong(h: History) -> Note | None:
         "changed or hidden, by augmentation or dropout. Make that weaker.",
         *remedies.gentler(h.recipe),
     )  # fmt: skip
+
+
+def incomparable(recipe: Recipe) -> bool:
+    """Whether training images are blends, or rare classes come more often than in validation."""
+    return mixes(recipe) or recipe.balance.method in ("oversample", "undersample")
 
 
 def mixes(recipe: Recipe) -> bool:
@@ -253,7 +258,7 @@ def underfitting(h: History) -> Note | None:
         h, "underfitting",
         f"At the end the network gets only {training:.0%} of its own training images right, and "
         f"{validation:.0%} of the validation images. {more}.",
-        *remedies.freer(h.recipe, longer=falling),
+        *remedies.freer(h.recipe, done[-1].epochs, longer=falling),
     )  # fmt: skip
 
 
@@ -382,5 +387,5 @@ def few_validation(h: History) -> Note | None:
         h, "few_validation",
         f"With {n} validation images, one of them is {1 / n:.0%} of accuracy: which epoch looks "
         "best is largely luck. Keep more images back for validation, or add photos.",
-        remedies.more_validation(h.recipe), level="info",
+        *([] if h.own_split else [remedies.more_validation(h.recipe)]), level="info",
     )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from core import recipe as recipes
+from core.models import sizes
 from core.schema import Recipe
 from core.telling import Teller
 from core.training import doctor, remedies, rules
@@ -321,6 +322,34 @@ def test_the_head_that_fine_tuning_begins_with_is_not_judged():
 def test_blended_images_are_no_sign_of_too_much_augmentation():
     recipe = recipes.with_settings(BALANCED, ["augmentation.mixup=0.2"])
     assert "augmentation_too_strong" not in spoken(recipe, blurred())
+
+
+@pytest.mark.parametrize("method", ["oversample", "undersample"])
+def test_rare_classes_that_come_more_often_are_no_sign_of_too_much_augmentation(method: str):
+    recipe = recipes.with_settings(BALANCED, [f"balance.method={method}"])
+    assert "augmentation_too_strong" not in spoken(recipe, blurred())
+
+
+def test_more_epochs_are_more_than_a_floor_of_steps_gave():
+    recipe = recipes.with_settings(QUICK, ["schedule.epochs=2", "schedule.min_steps=500"])
+    more = remedies.freer(recipe, 30, longer=True)[0]
+    assert more == {"schedule.epochs": 60}
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "tf_efficientnet_lite0", "vgg11"])
+def test_smaller_images_are_of_a_size_that_the_backbone_takes(name: str):
+    recipe = recipes.with_settings(BALANCED, [f"backbone.name={name}", "image.size=224"])
+    size = remedies.smaller(recipe)["image.size"]
+    assert 112 <= size < 224
+    assert sizes.fits(name, size)
+
+
+def test_where_the_dataset_brings_its_split_no_other_is_proposed():
+    events = [started(12), *healthy(BALANCED)[1:], FINISHED]
+    for own, proposed in ((False, True), (True, False)):
+        told = doctor.attended(events, BALANCED, CLASSES, own_split=own)
+        (note,) = [e for e in told if isinstance(e, Note) and e.kind == "few_validation"]
+        assert bool(note.change) == proposed
 
 
 def test_few_validation_images_are_told():
