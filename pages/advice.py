@@ -6,7 +6,9 @@ import streamlit as st
 
 from core import recipe as recipes
 from core.data.dataset import Dataset
+from core.models import advisor
 from core.models.advisor import Advice
+from core.models.catalog import licensed
 from core.models.ranking import Ranked
 from core.training import estimate as estimating
 from pages import widgets
@@ -20,6 +22,8 @@ RANKING_HELP = (
     "computed from the layers. LogME (You et al. 2021) guesses from the features how well tuning "
     "will do; higher is better, and it is one hint among others. Test images are not looked at."
 )
+
+KEPT = "Features that were computed for this advice are kept, so that it need not wait for them."
 
 
 def view(dataset: Dataset) -> None:
@@ -63,6 +67,8 @@ def shown(advice: Advice) -> None:
         help=widgets.plain(advice.method),
     )
     ranking(advice.backbones)
+    if advice.untried:
+        st.caption(widgets.plain(advisor.not_tried(advice)))
     proposal(advice)
 
 
@@ -84,7 +90,7 @@ def row(one: Ranked) -> None:
     cells[2].markdown(f"{one.ms_per_image:.1f} ms an image")
     cells[3].markdown(f"{one.memory_mb:,.0f} MB")
     cells[4].markdown(f"{one.logme:.3f}")
-    cells[5].markdown(widgets.plain(one.license))
+    cells[5].markdown(widgets.plain(licensed(one.license, one.commercial)))
     cells[6].button(
         "Take this backbone", key=f"take {one.name}", on_click=take_backbone, args=(one.name,)
     )
@@ -105,7 +111,8 @@ def proposal(advice: Advice) -> None:
     st.caption(
         f"A training takes about {widgets.duration(advice.estimate.seconds)} and "
         f"{advice.estimate.memory_mb / 1000:.1f} GB of memory here, if nothing else runs. "
-        "Features that were computed for this advice are kept, so that it need not wait for them."
+        + KEPT
+        * ("image.size" not in {one.field for one in advice.reasons})
     )
 
 

@@ -18,11 +18,6 @@ from pages import advice, architecture, grid, widgets
 
 SHOWN_FIRST = ("technique.name", "head.kind", "schedule.epochs", "image.size", "image.fit")
 PER_ROW = 3
-COMMERCIAL = {
-    "yes": "",
-    "no": " · **not for commercial use**",
-    "unknown": " · commercial use: not said",
-}
 
 
 def base_recipe() -> tuple[Recipe, str, str]:
@@ -83,7 +78,7 @@ def card(one: catalog.Backbone, key: str) -> None:
         )
         st.caption(
             f"{one.parameters_m:g} M parameters · {one.gmacs:g} GMACs · {one.input_size} px · "
-            f"{accuracy}  \nlicense {widgets.plain(one.license)}{COMMERCIAL[one.commercial]}"
+            f"{accuracy}  \nlicense {widgets.plain(catalog.licensed(one.license, one.commercial))}"
         )
         st.badge(
             "usable now" if here else "needs the hub",

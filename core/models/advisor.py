@@ -19,8 +19,9 @@ from core import recipe as recipes
 from core.data import split
 from core.data.dataset import Dataset
 from core.models import proposals, weights
+from core.models.catalog import licensed
 from core.models.proposals import Facts, Proposal
-from core.models.ranking import Doing, Ranked, ranked
+from core.models.ranking import MOST_SECONDS, Doing, Ranked, ranked
 from core.schema import Recipe
 from core.storage import Json
 
@@ -61,6 +62,7 @@ class Advice:
     method: str
     summary: str
     backbones: tuple[Ranked, ...]
+    untried: tuple[str, ...]
     preset: str
     recipe: Recipe
     reasons: tuple[Proposal, ...]
@@ -77,6 +79,7 @@ class Advice:
             "likeness": likeness,
             "summary": self.summary,
             "backbones": [asdict(one) for one in self.backbones],
+            "untried": list(self.untried),
             "preset": self.preset,
             "recipe": {one.field: one.value for one in self.reasons},
             "reasons": [asdict(one) for one in self.reasons],
@@ -108,15 +111,17 @@ def advise(dataset: Dataset, preset: str | None, estimator: Estimator) -> Iterat
     (fit,) = proposals.first(proposals.FIT, facts)
     looking = recipes.changed(base, recipes.by_section({fit.field: fit.value}))
     ranking = yield from ranked(dataset, parts, looking)
-    facts = with_backbone(facts, chosen(ranking))
+    backbones = ranking.judged
+    facts = with_backbone(facts, chosen(backbones))
     yield Doing("Measuring a few steps on this machine", 0.0)
-    facts, draft, cost = affordable(dataset, preset, facts, ranking, estimator)
+    facts, draft, cost = affordable(dataset, preset, facts, backbones, estimator)
     counts = dataset.table["label"].value_counts()
     yield Advice(
         images=len(dataset.table), classes=len(dataset.classes), likeness=seen,
-        per_class=spread(counts.to_numpy()), method=likeness.METHOD, backbones=ranking,
-        summary=proposals.summary(facts), preset=draft.preset, recipe=draft.recipe,
-        reasons=draft.reasons, estimate=cost, seconds=time.monotonic() - started,
+        per_class=spread(counts.to_numpy()), method=likeness.METHOD, backbones=backbones,
+        untried=ranking.untried, summary=proposals.summary(facts), preset=draft.preset,
+        recipe=draft.recipe, reasons=draft.reasons, estimate=cost,
+        seconds=time.monotonic() - started,
     )  # fmt: skip
 
 
@@ -211,13 +216,21 @@ def because(backbone: Ranked, of: int) -> Proposal:
     )  # fmt: skip
 
 
+def not_tried(advice: Advice) -> str:
+    """Which backbones there was no time for, and how to see them too."""
+    return (
+        f"Not tried, to stay within {MOST_SECONDS:.0f} seconds: {', '.join(advice.untried)}. What "
+        "was computed is kept, so ask again to see more of them."
+    )
+
+
 def in_words(advice: Advice) -> str:
     """The advice as lines of text."""
     alike = advice.likeness
     backbones = [
         f"  {'*' if one.recommended else ' '} {one.name:<40} {one.accuracy:6.1%} "
         f"({one.low:.1%}–{one.high:.1%}, n = {one.n:,})  {one.ms_per_image:6.1f} ms  "
-        f"{one.memory_mb:6.0f} MB  LogME {one.logme:6.3f}  {one.license}"
+        f"{one.memory_mb:6.0f} MB  LogME {one.logme:6.3f}  {licensed(one.license, one.commercial)}"
         for one in advice.backbones
     ]
     reasons = [
@@ -231,6 +244,7 @@ def in_words(advice: Advice) -> str:
             f"{alike.confidence:.2f}, distance {alike.distance:.2f})",
             "Backbones on this machine, by a linear probe on your images:",
             *backbones,
+            *([f"  {not_tried(advice)}"] if advice.untried else []),
             f"Recipe, laid over the preset {advice.preset}:",
             *reasons,
             f"A training takes about {advice.estimate.seconds:.0f} s and "

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+# What `commercial` says, in words; of what is allowed nothing need be said.
+COMMERCIAL = {"yes": "", "no": "not for commercial use", "unknown": "commercial use: not said"}
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -42,6 +45,11 @@ class Backbone:
     def architecture(self) -> str:
         """The name without its tag: `resnet50` of `resnet50.a1_in1k`."""
         return self.name.partition(".")[0]
+
+
+def licensed(license: str, commercial: str) -> str:
+    """The license of weights, and what it says of commercial use unless that is allowed."""
+    return ", ".join(filter(None, (license, COMMERCIAL[commercial])))
 
 
 @cache

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Images whose features are compared; more would change the ranking little and take longer.
 MOST_IMAGES = 2_000
+# Seconds after which no further backbone is begun that would probably go beyond them.
+MOST_SECONDS = 90.0
 # Two backbones count as equally good above this chance that their difference is luck.
 LUCK = 0.05
 
@@ -56,6 +58,7 @@ class Ranked:
     memory_mb: float
     logme: float
     license: str
+    commercial: str  # see catalog.COMMERCIAL
     recommended: bool = False
 
 
@@ -97,19 +100,42 @@ class Judged:
     right: np.ndarray
 
 
-def ranked(
-    dataset: Dataset, parts: np.ndarray, base: Recipe
-) -> Generator[Doing, None, tuple[Ranked, ...]]:
-    """Every backbone that is here, judged on this data; see `in_order`."""
+@dataclass(frozen=True)
+class Ranking:
+    """The backbones that were judged, in their order, and those that there was no time for."""
+
+    judged: tuple[Ranked, ...]
+    untried: tuple[str, ...] = ()
+
+
+def ranked(dataset: Dataset, parts: np.ndarray, base: Recipe) -> Generator[Doing, None, Ranking]:
+    """The backbones that are here, judged on this data; see `in_order`.
+
+    The cheapest come first. What one took tells what the next one will take: one that would go
+    beyond `MOST_SECONDS` is left for another time, when the others are in the cache.
+    """
     rows = sample(dataset, parts, base.seed)
     _, labels = np.unique(dataset.labels.to_numpy()[rows], return_inverse=True)
-    found = []
+    found: list[Judged] = []
+    untried: list[str] = []
+    started, pace = time.monotonic(), 0.0
     for name in candidates(base):
+        begun = time.monotonic()
+        if found and begun - started + pace * gmacs(name) > MOST_SECONDS:
+            untried.append(name)
+            continue
         recipe = recipes.changed(base, {"backbone": {"name": name}})
         network, features = yield from looked_at(dataset, parts, rows, recipe)
         yield Doing(f"Judging {name}", 1.0)
         found.append(judged(name, network, recipe, features, labels))
-    return in_order(found)
+        pace = (time.monotonic() - begun) / gmacs(name)
+    return Ranking(in_order(found), tuple(untried))
+
+
+def gmacs(name: str) -> float:
+    """What one image costs a backbone of the catalog, in billions of multiply-adds."""
+    known = catalog.backbone(name)
+    return known.gmacs if known else 1.0
 
 
 def looked_at(
@@ -159,6 +185,7 @@ def judged(
         memory_mb=round(memory_mb(network, recipe), 1),
         logme=round(probe.logme(features, labels), 4),
         license=known.license if known else "unknown",
+        commercial=known.commercial if known else "unknown",
     )  # fmt: skip
     return Judged(backbone, right)
 

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 from core import recipe as recipes
 from core.data import importing, split
 from core.data.dataset import Dataset
-from core.models import advisor, likeness, probe, proposals, ranking, weights
+from core.models import advisor, catalog, likeness, probe, proposals, ranking, weights
 from core.models import network as networks
 from core.models.advisor import Estimate
 from core.models.proposals import Facts
@@ -152,7 +152,9 @@ def test_distance_is_0_for_what_the_statistics_were_taken_from():
 
 def backbone(name: str, right: list[int], milliseconds: float) -> Judged:
     hits = np.asarray(right, dtype=bool)
-    return Judged(Ranked(name, hits.mean(), 0, 1, len(hits), milliseconds, 100, 0, "mit"), hits)
+    return Judged(
+        Ranked(name, hits.mean(), 0, 1, len(hits), milliseconds, 100, 0, "mit", "yes"), hits
+    )
 
 
 LITE0 = ranking.in_order([backbone("tf_efficientnet_lite0", [1, 0, 1], 5.0)])
@@ -366,6 +368,23 @@ def test_advice_is_complete_keeps_its_features_and_never_looks_at_test_images(in
     )
     parts = split.split(insects, recipe.data.split, recipe.seed)
     assert cached_digests(home) == set(insects.table["sha256"][parts != "test"])
+
+
+def test_a_backbone_that_would_take_too_long_is_named_and_left_for_another_time(
+    insects, monkeypatch
+):
+    monkeypatch.setattr(ranking, "candidates", lambda base: ["tf_efficientnet_lite0", "vgg16"])
+    monkeypatch.setattr(ranking, "MOST_SECONDS", 0.0)
+    *_, advice = estimating.advise(insects)
+    assert [one.name for one in advice.backbones] == ["tf_efficientnet_lite0"]
+    assert advice.untried == ("vgg16",)
+    assert advice.to_json()["untried"] == ["vgg16"]
+    assert "vgg16" in advisor.in_words(advice)
+
+
+def test_what_a_license_forbids_stands_beside_it():
+    assert catalog.licensed("cc-by-nc-4.0", "no") == "cc-by-nc-4.0, not for commercial use"
+    assert catalog.licensed("mit", "yes") == "mit"
 
 
 def test_without_any_weights_the_advisor_says_what_to_install(insects, monkeypatch):
