@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.storage import write_bytes
+from core.errors import MachineRefused
+from core.storage import sha256_of, sync_folder, whole_file
 
 KEPT = 2
 
@@ -19,11 +18,17 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
     Raises: MachineRefused when the disk is full; the former checkpoints are then untouched.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
+    written = folder / "written"
+    with whole_file(written) as file:  # At once, not through memory: a soup is several networks.
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # So torch says that the disk is full.
+            raise MachineRefused(
+                f"The checkpoint could not be written: {error}.", "Free some disk space."
+            ) from error
     number = max((number_of(path) for path in folder.glob("*.pt")), default=0) + 1
-    write_bytes(folder / f"{number:08d}-{hashlib.sha256(content).hexdigest()[:32]}.pt", content)
+    written.replace(folder / f"{number:08d}-{sha256_of(written)[:32]}.pt")
+    sync_folder(folder)
     for path in sorted(folder.glob("*.pt"))[:-KEPT]:
         path.unlink()
 
@@ -31,11 +36,8 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 def load(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that is undamaged, or None."""
     for path in sorted(folder.glob("*.pt"), reverse=True):
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest()[:32] == path.stem.partition("-")[2]:
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(content), map_location="cpu", weights_only=True
-            )
+        if sha256_of(path)[:32] == path.stem.partition("-")[2]:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
     return None
 

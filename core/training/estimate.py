@@ -31,8 +31,8 @@ MOST_BUSY = 4.0
 SECONDS_TO_FINISH = 0.5
 # Validation images on which a tuning first looks at its augmentation, at most.
 MOST_CHECKED = 64
-# Weights, gradients, two moments, the best epoch's weights and a checkpoint on its way.
-COPIES = 7
+# Weights, gradients, two moments, the best epoch's weights.
+COPIES = 5
 # A heap that is kept holds more than one forward needs: measured, so many times its largest layer.
 PASSES = 3
 # One rehearsal at a time: two would slow each other down, and accelerate has one state a process.
@@ -92,9 +92,18 @@ def scratch(tried: Rehearsal) -> dict[str, float]:
     checked = 2 * min(MOST_CHECKED, len(tried.work.rows("val")))
     return {
         "decode": 0.0 if tried.pictures_kept else n * tried.decoding,
-        "tune": tried.tuning() + checked * tried.scoring,
+        "tune": tried.tuning() + (checked + stirring(tried)) * tried.scoring,
         "finish": n * tried.scoring + SECONDS_TO_FINISH,
     }
+
+
+def stirring(tried: Rehearsal) -> int:
+    """How many validation images are passed to see which epochs go into a soup, at most."""
+    from core.training import soup
+
+    recipe = tried.work.recipe
+    tries = min(soup.MOST, recipe.schedule.epochs + 1) - 1
+    return recipe.finish.soup * tries * len(tried.work.rows("val"))
 
 
 PHASES: dict[str, Callable[[Rehearsal], dict[str, float]]] = {
@@ -135,7 +144,7 @@ def together(tried: Rehearsal, compute: float) -> float:
 def memory_of(tried: Rehearsal, phases: dict[str, float]) -> float:
     """Megabytes: the process, the weights and what training keeps of them, the largest batch."""
     from core.models.ranking import memory_mb
-    from core.training import batching
+    from core.training import batching, soup
 
     work = tried.work
     forward = memory_mb(work.network, work.recipe)
@@ -144,6 +153,7 @@ def memory_of(tried: Rehearsal, phases: dict[str, float]) -> float:
     network = tried.thawed()
     batch = batching.size(work, network)
     kept = batch * batching.bytes_per_image(network, work.preprocessing.size, work.device)
-    copies = COPIES * 4 * sum(p.numel() for p in network.parameters())
+    more = work.recipe.finish.soup * soup.MOST + (work.recipe.regularization.ema > 0)
+    copies = (COPIES + more) * 4 * sum(p.numel() for p in network.parameters())
     # Scores come from fp32 forwards whatever is trained.
     return MEGABYTES_TO_START + PASSES * forward + (copies + kept) / 1e6

@@ -13,7 +13,7 @@ from core.data.dataset import Dataset
 from core.models.advisor import Estimate
 from core.schema import Recipe
 from core.training import rehearsal
-from core.training.estimate import PHASES, estimate
+from core.training.estimate import PHASES, estimate, stirring
 from core.training.events import Ended
 from core.training.fit import fit
 from core.training.techniques import TECHNIQUES
@@ -94,6 +94,22 @@ def test_every_head_can_be_estimated_on_kept_and_on_made_up_features(head, insec
 def test_every_way_of_tuning_can_be_estimated(assignments, insects):
     found = estimate(insects, tuned("schedule.epochs=3", *assignments))
     assert found.phases["tune"] > 0 and found.memory_mb > 700
+
+
+def test_a_soup_and_averaged_weights_cost_memory_and_a_soup_time(insects):
+    plain = estimate(insects, tuned("schedule.epochs=3"))
+    averaged = estimate(insects, tuned("schedule.epochs=3", "regularization.ema=0.9"))
+    soup = estimate(insects, tuned("schedule.epochs=3", "finish.soup=true"))
+    assert plain.memory_mb < averaged.memory_mb < soup.memory_mb
+
+
+def test_the_tries_of_a_soup_are_passes_of_the_validation_images(insects, tmp_path):
+    for epochs, tries in ((2, 2), (30, 4)):
+        recipe = tuned(f"schedule.epochs={epochs}", "finish.soup=true")
+        tried = rehearsal.Rehearsal(rehearsal.work_of(insects, recipe, tmp_path))
+        assert stirring(tried) == tries * len(tried.work.rows("val"))
+    without = rehearsal.Rehearsal(rehearsal.work_of(insects, tuned(), tmp_path))
+    assert stirring(without) == 0
 
 
 def test_one_process_may_estimate_one_precision_after_another(insects):

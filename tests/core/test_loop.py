@@ -405,6 +405,25 @@ def test_an_epoch_is_on_the_disk_before_it_is_told():
             assert saved[-1] == event.epoch
 
 
+def test_a_checkpoint_for_which_the_disk_has_no_room_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    checkpoint.save(tmp_path, {"number": 1})
+    before = sorted(tmp_path.iterdir())
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    open_ = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r": open_(full if "wb" in mode else path, mode)
+    )
+    with pytest.raises(MachineRefused):
+        checkpoint.save(tmp_path, {"weights": torch.zeros(1_000_000)})
+    monkeypatch.undo()
+    assert sorted(tmp_path.iterdir()) == before
+    assert checkpoint.load(tmp_path)["number"] == 1
+
+
 def test_of_checkpoints_the_newest_undamaged_one_is_read(tmp_path: Path):
     for number in range(4):
         checkpoint.save(tmp_path, {"number": number, "weights": torch.full((3,), float(number))})
