@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import psutil
+from filelock import Timeout
 
 from core import processes, storage
 from core.errors import HeadstartError, NotFound
@@ -39,6 +40,9 @@ KINDS: dict[str, str] = {
     "look": "core.serving.uploads:looking_steps",
     "pack": "core.serving.packing:packing_steps",
 }
+# Kinds that load a network and keep every core busy: of these a home does one at a time.
+HEAVY = ("audit", "map")
+WAITING = "Waiting for other work of this kind to end."
 State = Literal["waiting", "running", "done", "refused", "failed", "cancelled", "died"]
 STATES: dict[State, str] = {
     "waiting": "Starting.",
@@ -265,16 +269,32 @@ def line_of(step: Step) -> Json:
 
 def work_of(job: Job) -> Iterator[Step]:
     """The steps of a job until it is done or asked to stop; what it began is then put away."""
-    module, _, function = KINDS[job.kind].partition(":")
-    work: Callable[..., Any] = getattr(import_module(module), function)
-    steps = work(**job.values, stop=job.stop_file.exists)
-    try:
+    with ExitStack() as stack:
+        if job.kind in HEAVY:
+            yield from turn(job, stack)
+        if job.stop_file.exists():
+            return
+        module, _, function = KINDS[job.kind].partition(":")
+        work: Callable[..., Any] = getattr(import_module(module), function)
+        steps = stack.enter_context(closing(work(**job.values, stop=job.stop_file.exists)))
         for step in steps:
             yield step
             if job.stop_file.exists():
                 return
-    finally:
-        steps.close()
+
+
+def turn(job: Job, stack: ExitStack) -> Iterator[Step]:
+    """Wait until no other heavy job is at work, or until asked to stop; `stack` then has the lock.
+
+    Nothing has been imported yet that takes much memory.
+    """
+    while not job.stop_file.exists():
+        try:
+            stack.enter_context(storage.held(settings().jobs / "heavy.lock", 0))
+            return
+        except Timeout:
+            yield Step(0, 0, WAITING)
+            time.sleep(SECONDS_BETWEEN_STEPS)
 
 
 def end_if_it_does_not_obey(job: Job) -> None:

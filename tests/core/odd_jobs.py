@@ -49,13 +49,22 @@ def building(stop: Stop) -> Iterator[Step]:
             yield Step(1, 2)
 
 
+def heavy(stop: Stop) -> Iterator[Step]:
+    """Goes on until it is stopped."""
+    while not stop():
+        yield Step(1, 0)
+        time.sleep(0.02)
+
+
 KINDS = {
-    f.__name__: f"{__name__}:{f.__name__}" for f in (counting, refusing, mistaken, deaf, building)
+    f.__name__: f"{__name__}:{f.__name__}"
+    for f in (counting, refusing, mistaken, deaf, building, heavy)
 }
 
 if __name__ == "__main__":
     from tests.core import odd_jobs
 
     jobs.KINDS.update(odd_jobs.KINDS)
+    jobs.HEAVY = ("heavy",)
     jobs.SECONDS_TO_OBEY = 1.0
     sys.exit(jobs.main(Path(sys.argv[1])))

@@ -192,3 +192,23 @@ def test_an_upload_that_is_no_archive_is_refused_by_name():
     job = jobs.start("import", {"upload": "up-1", "name": "insects.zip"})
     assert over(job) == "refused"
     assert job.refusal and "insects.zip is something else" in job.refusal[0]
+
+
+def test_of_heavy_jobs_one_is_at_work_and_the_others_wait_for_it():
+    first = begun("heavy")
+    second = jobs.start("heavy", {})
+    wait(lambda: second.latest().text == jobs.WAITING)
+    assert second.state == "running" and not second.latest().done
+    first.cancel()
+    assert over(first) == "cancelled"
+    wait(lambda: second.latest().done)
+    second.cancel()
+    assert over(second) == "cancelled"
+
+
+def test_a_heavy_job_that_waits_can_be_cancelled():
+    first = begun("heavy")
+    second = jobs.start("heavy", {})
+    wait(lambda: second.latest().text == jobs.WAITING)
+    second.cancel()
+    assert over(second) == "cancelled" and first.state == "running"
