@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
@@ -79,15 +80,27 @@ def refusal(name: str, size: int) -> RecipeRefused:
 
 def nearest(name: str, size: int) -> list[int]:
     """The next smaller and the next larger size that a backbone takes, as far as there are."""
+    step = step_of(name)
+    larger = range(size + step - size % step, LARGEST + 1, step)
+    found = (next_smaller(name, size), first_that_fits(name, larger))
+    return [one for one in found if one is not None]
+
+
+@lru_cache(maxsize=256)  # The doctor asks again after each epoch.
+def next_smaller(name: str, size: int) -> int | None:
+    """The largest size below another one that a backbone takes."""
+    step = step_of(name)
+    return first_that_fits(name, range(size - 1 - (size - 1) % step, SMALLEST - 1, -step))
+
+
+@lru_cache(maxsize=256)
+def step_of(name: str) -> int:
+    """What the sizes that are tried for a backbone are multiples of: its patch, or else `STEP`."""
     import timm
 
     with torch.device("meta"):
         patch = patch_of(timm.create_model(name, num_classes=0))
-    step = patch if patch > 1 else STEP
-    smaller = range(size - 1 - (size - 1) % step, SMALLEST - 1, -step)
-    larger = range(size + step - size % step, LARGEST + 1, step)
-    found = (first_that_fits(name, sizes) for sizes in (smaller, larger))
-    return [one for one in found if one is not None]
+    return patch if patch > 1 else STEP
 
 
 def first_that_fits(name: str, sizes: Iterable[int]) -> int | None:

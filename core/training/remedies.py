@@ -174,10 +174,8 @@ def smaller(recipe: Recipe) -> Json:
     known, size = backbone(recipe.backbone.name), recipe.image.size
     side = size if isinstance(size, int) else known.input_size if known else USUAL_SIDE
     wanted = max(LEAST_SIDE, side * 3 // 4)
-    if wanted >= side:
-        return {}
-    near = sizes.nearest(recipe.backbone.name, wanted + 1)
-    return {"image.size": near[0]} if near and near[0] < side else {}
+    found = sizes.next_smaller(recipe.backbone.name, wanted + 1) if wanted < side else None
+    return {"image.size": found} if found else {}
 
 
 def more_validation(recipe: Recipe) -> Json:
