@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from core.data import dataset as datasets
@@ -114,7 +115,8 @@ def beside_copies(dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     A group is named after a content in it, so that one that was alone before needs no change.
     """
     union = pd.concat([dataset.table, table], ignore_index=True)
-    found = twins.groups(replace(dataset, table=union))
+    fresh = np.arange(len(union)) >= len(dataset.table)
+    found = twins.groups(replace(dataset, table=union), fresh)
     known: dict[str, tuple[str, str]] = {"": ("", "")}
     columns = [dataset.table[column] for column in ("group", "sha256", "part")]
     for name, group, sha256, part in zip(found, *columns, strict=False):  # the old ones alone

@@ -23,6 +23,7 @@ import pandas as pd
 
 from core.data import alignment, signatures
 from core.data.dataset import Dataset
+from core.data.grouping import NAME_LENGTH
 from core.storage import Json
 
 # Cosines of the low-pass below which no pair is looked at: 95 % of copies changed in every way at
@@ -74,9 +75,13 @@ def pairs(dataset: Dataset) -> list[Pair]:
     ]
 
 
-def groups(dataset: Dataset) -> np.ndarray:
-    """The group of each image, N text; "" for those that have no copy."""
-    return grouped(dataset.table, *signatures.of(dataset, list(dataset.table["sha256"])))
+def groups(dataset: Dataset, fresh: np.ndarray | None = None) -> np.ndarray:
+    """The group of each image, N text; "" for those that have no copy.
+
+    fresh: N bool; near-duplicates are looked for only beside images that are fresh.
+    """
+    grays, places = signatures.of(dataset, list(dataset.table["sha256"]))
+    return grouped(dataset.table, grays, places, fresh)
 
 
 def fill(folder: Path, rows: Sequence[Json]) -> None:
@@ -88,19 +93,23 @@ def fill(folder: Path, rows: Sequence[Json]) -> None:
         row["group"] = str(group)
 
 
-def grouped(table: pd.DataFrame, grays: np.ndarray, places: np.ndarray) -> np.ndarray:
+def grouped(
+    table: pd.DataFrame, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray | None = None
+) -> np.ndarray:
     """The group of each row, N text: named after the least hash in it, whatever the order.
 
     table: columns sha256, width and height. grays: K×64×64 uint8; places: N, each row's in it.
+    fresh: as in `groups`.
     """
-    firsts = table.assign(place=places).drop_duplicates("sha256").sort_values("sha256")
+    table = table.assign(place=places, fresh=True if fresh is None else fresh)
+    firsts = table.drop_duplicates("sha256").sort_values("sha256")
     places = firsts["place"].to_numpy()
-    found, _ = near(grays, places, sides_of(firsts))
+    found, _ = near(grays, places, sides_of(firsts), firsts["fresh"].to_numpy())
     number = without_chains(components(len(firsts), found), found, grays, places)
     contents = firsts["sha256"].to_numpy(dtype=str)
     leader = table["sha256"].map(dict(zip(contents, contents[number], strict=True)))
     alone = leader.map(leader.value_counts()) < 2
-    return np.where(alone, "", leader.str[:16]).astype(str)
+    return np.where(alone, "", leader.str[:NAME_LENGTH]).astype(str)
 
 
 def sides_of(table: pd.DataFrame) -> np.ndarray:
@@ -108,21 +117,26 @@ def sides_of(table: pd.DataFrame) -> np.ndarray:
     return table[["width", "height"]].to_numpy(dtype=np.int64)
 
 
-def near(grays: np.ndarray, places: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def near(
+    grays: np.ndarray, places: np.ndarray, sides: np.ndarray, fresh: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of near-duplicates, P×2 int64 in [0, N) with the smaller first; and their likeness.
 
     grays: K×64×64 uint8. places: N, where each image's picture lies in it. sides: N×2, in pixels.
+    fresh: N bool; only pairs of which at least one image is fresh are looked for.
     """
+    fresh = np.ones(len(places), dtype=bool) if fresh is None else fresh
     vectors, contrast = low_pass(grays, places)
     plain = contrast < LEAST_CONTRAST
     usable = np.flatnonzero((sides.min(axis=1, initial=1 << 30) >= SMALLEST_SIDE) & ~plain)
-    candidates = usable[alike(vectors[usable], grays, places[usable])]
+    candidates = usable[alike(vectors[usable], grays, places[usable], fresh[usable])]
     likeness = alignment.likeness(grays, places[candidates])
     same = identical(grays, places, sides, plain)
     found = np.concatenate([same, candidates[likeness > 0]])
     values = np.concatenate([np.ones(len(same), np.float32), likeness[likeness > 0]])
     found, first = np.unique(found, axis=0, return_index=True)
-    return found, values[first]
+    wanted = fresh[found].any(axis=1)
+    return found[wanted], values[first[wanted]]
 
 
 def frequencies() -> np.ndarray:
@@ -160,41 +174,51 @@ def spans(grays: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr(frequencies() @ flat)[0])
 
 
-def alike(vectors: np.ndarray, grays: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Pairs worth registering, P×2 int64 in [0, N), the smaller first."""
-    found = [
-        best_of_rows(vectors, start, spans(grays[places[start : start + ROWS]]))
-        for start in range(0, len(vectors), ROWS)
-    ]
-    both = np.sort(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=1)
-    return np.unique(both, axis=0)
+def alike(
+    vectors: np.ndarray, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray
+) -> np.ndarray:
+    """Pairs worth registering, P×2 int64 in [0, N), the smaller first, not both of them old."""
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(vectors), ROWS):
+        rows = slice(start, start + ROWS)
+        others = np.arange(len(vectors)) if fresh[rows].any() else np.flatnonzero(fresh)
+        found.append(best_of_rows(vectors, start, spans(grays[places[rows]]), others))
+    both = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+    return np.asarray(both[fresh[both].any(axis=1)])
 
 
-def best_of_rows(vectors: np.ndarray, start: int, span: np.ndarray) -> np.ndarray:
-    """For each of some images from `start`, those that are most alike: P×2 int64."""
-    hits = pd.DataFrame(compared(vectors, start, span), columns=["row", "other", "likeness"])
+def best_of_rows(
+    vectors: np.ndarray, start: int, span: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """For each of some images from `start`, which of the others are most alike: P×2 int64."""
+    hits = pd.DataFrame(
+        compared(vectors, start, span, others), columns=["row", "other", "likeness"]
+    )
     hits = hits.sort_values(["row", "likeness"], ascending=[True, False], kind="stable")
     best = hits[hits.groupby("row").cumcount() < MOST_REGISTERED]
     return best[["row", "other"]].to_numpy(dtype=np.int64)
 
 
-def compared(vectors: np.ndarray, start: int, span: np.ndarray) -> Iterator[tuple[int, int, float]]:
+def compared(
+    vectors: np.ndarray, start: int, span: np.ndarray, others: np.ndarray
+) -> Iterator[tuple[int, int, float]]:
     """Image, another one, and their cosine after shifts of the first, where both cosines suffice.
 
     A crop is nearer to what shifts make of its original than the other way round, so that each
     pair is looked at from both sides.
     """
     rows = vectors[start : start + ROWS]
-    for first in range(0, len(vectors), COLUMNS):
-        columns = vectors[first : first + COLUMNS]
+    for first in range(0, len(others), COLUMNS):
+        numbers = others[first : first + COLUMNS]
+        columns = vectors[numbers]
         hit, other = np.nonzero(rows @ columns.T > LEAST_COSINE)
         ends = np.searchsorted(hit, np.arange(len(rows) + 1))
         for row in np.flatnonzero(np.diff(ends)):
             chosen = other[ends[row] : ends[row + 1]]
-            chosen = chosen[chosen + first != row + start]
+            chosen = chosen[numbers[chosen] != row + start]
             cosine = np.linalg.norm(columns[chosen] @ span[row], axis=1)
             for place in np.flatnonzero(cosine > LEAST_AFTER_SHIFTS):
-                yield int(row) + start, int(chosen[place]) + first, float(cosine[place])
+                yield int(row) + start, int(numbers[chosen[place]]), float(cosine[place])
 
 
 def identical(

@@ -132,6 +132,17 @@ def test_a_group_does_not_depend_on_the_order_of_files():
     assert [name != "" for name in here] == [True] * 5 + [False] * 3 + [True] * 5
 
 
+def test_only_the_copies_of_fresh_images_are_looked_for():
+    rng = np.random.default_rng(0)
+    pictures = [*tiles()[:6], *(CHANGES["resized"](one, rng) for one in tiles()[:6])]
+    pictures += [CHANGES["reencoded"](one, rng) for one in tiles()[2:4]]
+    count = len(pictures)
+    fresh = np.arange(count) >= 12
+    sides = np.full((count, 2), TILE)
+    found, _ = twins.near(grays_of(pictures), np.arange(count), sides, fresh)
+    assert {tuple(pair) for pair in found} == {(2, 12), (8, 12), (3, 13), (9, 13)}
+
+
 def frames(count: int, step: float) -> np.ndarray:
     """A film: each picture a little further along a wide photo."""
     wide = Image.fromarray(load_sample_images().images[0])
