@@ -31,6 +31,8 @@ class Level:
 # more than 0.864, while 98 % of copies changed in every way at once have more than 0.9. Those of
 # the first two only spare work; 99 % of copies have more than 0.57 and 0.76 there.
 LEVELS = (Level(16, 5, 0.5), Level(32, 4, 0.6), Level(64, 3, 0.88))
+# Copies that were only saved anew lie in place already, and need no search: a tenth of the time.
+IN_PLACE = (Level(16, 0, 0.97), Level(64, 0, 0.95))
 # Two copies that each lost 5 % of both sides, at opposite corners, share 0.95² of the smaller one.
 LEAST_OVERLAP = 0.9
 # Furthest scale and shift, in halves of a side, and the longest step towards it.
@@ -51,10 +53,18 @@ def likeness(grays: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
     grays: K×64×64 uint8. pairs: P×2 int64, places in `grays`; their order does not matter.
     """
+    found = followed(IN_PLACE, grays, pairs)
+    rest = np.flatnonzero(found == 0)
+    found[rest] = followed(LEVELS, grays, pairs[rest])
+    return found
+
+
+def followed(levels: tuple[Level, ...], grays: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Likeness on the last of some levels, P float32; 0 for pairs that fell short on any."""
     pairs, alive = pairs.copy(), np.arange(len(pairs))
     moves, found = np.zeros((len(pairs), 4), np.float32), np.zeros(len(pairs), np.float32)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for level in LEVELS:
+        for level in levels:
             size = PIXELS_AT_ONCE // level.side**2
             chunks = [alive[start : start + size] for start in range(0, len(alive), size)]
             work = partial(compared, level, grays, pairs, moves)
@@ -77,7 +87,7 @@ def compared(
     pairs[chunk[turned]] = pairs[chunk[turned], ::-1]
     piece[turned], whole[turned] = whole[turned], piece[turned]
     moves[chunk] = np.where(turned[:, None], inverse(move), move)
-    return agreement(piece, whole, moves[chunk], last=level is LEVELS[-1])
+    return agreement(piece, whole, moves[chunk], last=level.side == SIDE)
 
 
 def pooled(grays: np.ndarray, side: int) -> np.ndarray:

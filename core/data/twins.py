@@ -122,6 +122,7 @@ def near(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of near-duplicates, P×2 int64 in [0, N) with the smaller first; and their likeness.
 
+    Of many copies of one picture each is paired with some, so that all are linked, not with all.
     grays: K×64×64 uint8. places: N, where each image's picture lies in it. sides: N×2, in pixels.
     fresh: N bool; only pairs of which at least one image is fresh are looked for.
     """
@@ -129,14 +130,20 @@ def near(
     vectors, contrast = low_pass(grays, places)
     plain = contrast < LEAST_CONTRAST
     usable = np.flatnonzero((sides.min(axis=1, initial=1 << 30) >= SMALLEST_SIDE) & ~plain)
-    candidates = usable[alike(vectors[usable], grays, places[usable], fresh[usable])]
-    likeness = alignment.likeness(grays, places[candidates])
+    ranked = [
+        usable[of_rank] for of_rank in alike(vectors[usable], grays, places[usable], fresh[usable])
+    ]
     same = identical(grays, places, sides, plain)
-    found = np.concatenate([same, candidates[likeness > 0]])
-    values = np.concatenate([np.ones(len(same), np.float32), likeness[likeness > 0]])
-    found, first = np.unique(found, axis=0, return_index=True)
-    wanted = fresh[found].any(axis=1)
-    return found[wanted], values[first[wanted]]
+    same = same[fresh[same].any(axis=1)]
+    found, likeness = [same], [np.ones(len(same), np.float32)]
+    for candidates in ranked:
+        number = components(len(places), np.concatenate(found))
+        apart = candidates[number[candidates[:, 0]] != number[candidates[:, 1]]]
+        values = alignment.likeness(grays, places[apart])
+        found.append(apart[values > 0])
+        likeness.append(values[values > 0])
+    pairs, first = np.unique(np.concatenate(found), axis=0, return_index=True)
+    return pairs, np.concatenate(likeness)[first]
 
 
 def frequencies() -> np.ndarray:
@@ -176,27 +183,34 @@ def spans(grays: np.ndarray) -> np.ndarray:
 
 def alike(
     vectors: np.ndarray, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray
-) -> np.ndarray:
-    """Pairs worth registering, P×2 int64 in [0, N), the smaller first, not both of them old."""
-    found = [np.empty((0, 2), np.int64)]
+) -> list[np.ndarray]:
+    """Pairs worth registering: the best of each image, its second best, and so on.
+
+    Each entry of the list: P×2 int64 in [0, N), the smaller first; not both of them old.
+    """
+    found = [np.empty((0, 3), np.int64)]
     for start in range(0, len(vectors), ROWS):
         rows = slice(start, start + ROWS)
         others = np.arange(len(vectors)) if fresh[rows].any() else np.flatnonzero(fresh)
         found.append(best_of_rows(vectors, start, spans(grays[places[rows]]), others))
-    both = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    return np.asarray(both[fresh[both].any(axis=1)])
+    rank, pairs = np.concatenate(found)[:, 0], np.sort(np.concatenate(found)[:, 1:], axis=1)
+    wanted = fresh[pairs].any(axis=1)
+    ranks = range(MOST_REGISTERED)
+    return [np.unique(pairs[wanted & (rank == number)], axis=0) for number in ranks]
 
 
 def best_of_rows(
     vectors: np.ndarray, start: int, span: np.ndarray, others: np.ndarray
 ) -> np.ndarray:
-    """For each of some images from `start`, which of the others are most alike: P×2 int64."""
-    hits = pd.DataFrame(
-        compared(vectors, start, span, others), columns=["row", "other", "likeness"]
-    )
-    hits = hits.sort_values(["row", "likeness"], ascending=[True, False], kind="stable")
-    best = hits[hits.groupby("row").cumcount() < MOST_REGISTERED]
-    return best[["row", "other"]].to_numpy(dtype=np.int64)
+    """For each of some images from `start`, which of the others are most alike.
+
+    P×3 int64: the rank from 0 on, the image, the other one.
+    """
+    hits = pd.DataFrame(compared(vectors, start, span, others), columns=["row", "other", "alike"])
+    hits = hits.sort_values(["row", "alike"], ascending=[True, False], kind="stable")
+    hits = hits.assign(rank=hits.groupby("row").cumcount())
+    best = hits.loc[hits["rank"] < MOST_REGISTERED, ["rank", "row", "other"]]
+    return best.to_numpy(dtype=np.int64)
 
 
 def compared(
@@ -255,7 +269,7 @@ def without_chains(
     """Groups of over 100 taken apart where they are no copies of one picture.
 
     In a film each frame is like the next, and its end like nothing at its start. Such a group is
-    divided into the copies of its best linked picture and what is linked to those, the same for the
+    divided into what is like its best linked picture and what is linked to that, the same for the
     best linked one that is left, and so on; a real group of many copies stays whole.
     """
     number = number.copy()
@@ -264,8 +278,8 @@ def without_chains(
         left = np.flatnonzero(number == leader)
         while len(left):
             center = left[degree[left].argmax()]
-            against = np.stack([np.full(len(left), center), left], axis=1)
-            copies = (alignment.likeness(grays, places[against]) > 0) | (left == center)
+            vectors, _ = low_pass(grays, places[left])
+            copies = (vectors @ vectors[left == center][0] > LEAST_COSINE) | (left == center)
             near = np.union1d(left[copies], links[np.isin(links, left[copies]).any(axis=1)])
             together = np.intersect1d(near, left)
             number[together] = together.min()
