@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.data import replay, split
+from core.data import grouping, replay, split
 from core.data.dataset import Dataset
 from core.data.replay import Lines
 from core.data.state import State
@@ -179,13 +179,19 @@ def check_split(before: Before, values: Json) -> Json:
     """
     shares, seed = shares_of(values.get("shares", USUAL_SHARES)), whole(values.get("seed", 0))
     group_by = str(values.get("group_by") or "")
-    table = before.dataset.table
     # Near-duplicates as the import found them: an earlier split may have joined them by name.
-    copies = before.state.table["group"].to_numpy()[before.state.places(table["name"])]
-    free = replace(before.dataset, table=table.assign(group=copies))
-    parts, groups = split.made(free, shares, seed, group_by)
-    made = pd.DataFrame({"name": table["name"], "part": parts, "group": groups})
-    return {"shares": list(shares), "seed": seed, "group_by": group_by, "parts": made}
+    everything = before.state.table
+    copies = everything["group"].to_numpy()[before.state.places(before.dataset.table["name"])]
+    free = replace(before.dataset, table=before.dataset.table.assign(group=copies))
+    parts, _ = split.made(free, shares, seed, group_by)
+    groups = grouping.merged(everything, group_by)
+    units = pd.Series(grouping.units(everything.assign(group=groups)), everything["name"])
+    # Excluded images go where those lie that they belong with, in case they are taken in again.
+    given = pd.Series(parts, free.table["name"])
+    beside = dict(zip(units[given.index], given, strict=True))
+    made = given.reindex(units.index).fillna(units.map(lambda unit: beside.get(unit, "")))
+    table = pd.DataFrame({"name": units.index, "part": made.to_numpy(dtype=str), "group": groups})
+    return {"shares": list(shares), "seed": seed, "group_by": group_by, "parts": table}
 
 
 def shares_of(values: Any) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ from core.data.dataset import Dataset
 from core.data.state import COLUMNS
 from core.errors import DatasetRefused, HeadstartError, NotNow
 from core.storage import read_json, write_json
+from tests.conftest import make_photo
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and limits")
 ROOT = Path(__file__).parents[2]
@@ -354,3 +355,21 @@ def test_whatever_is_asked_is_done_or_refused_in_words(insects, kind: str, value
     except HeadstartError as error:
         assert error.what.endswith(".") and error.remedy.endswith(".")
         assert dataset.load(insects.id) is before
+
+
+def test_an_excluded_image_taken_back_in_lies_where_its_copy_does(make_zip):
+    photos = {
+        f"{label}/{n}.jpg": make_photo(n, kind=kind)
+        for kind, label in enumerate(("ants", "bees"))
+        for n in range(6)
+    }
+    copies = {f"ants/copy {n}.jpg": photos[f"ants/{n}.jpg"] for n in range(6)}
+    found = importing.import_all(make_zip({**photos, **copies}))
+    journal.record(found.id, {"action": "exclude", "names": list(copies)})
+    journal.record(found.id, {"action": "split", "shares": [0.4, 0.3, 0.3], "seed": 1})
+    again = journal.record(found.id, {"action": "include", "names": list(copies)})
+    part_of = dict(zip(again.table["name"], again.table["part"], strict=True))
+    assert [part_of[f"ants/copy {n}.jpg"] for n in range(6)] == [
+        part_of[f"ants/{n}.jpg"] for n in range(6)
+    ]
+    assert set(part_of.values()) == {"train", "val", "test"}
