@@ -24,6 +24,7 @@ from core.recipe import PRESETS
 # Each is a module with `measured(data, repeat) -> Line`; imported late, as `quick` times imports.
 MEASURES = {
     "import": "benchmarks.importing",
+    "twins": "benchmarks.twins",
     "quick": "benchmarks.quick",
     "step": "benchmarks.step",
     "predict": "benchmarks.predict",

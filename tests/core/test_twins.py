@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from core.data import alignment, images, importing, signatures, twins
+from core.data import alignment, images, importing, signatures, split, twins
 from core.data.dataset import Dataset
 from tests.core.changed import CHANGES, opened, saved
 
@@ -222,3 +222,21 @@ def test_a_file_that_cannot_be_read_any_more_is_like_nothing(make_zip: Callable[
 def test_an_empty_set_has_no_pairs():
     nothing = np.empty((0, images.GRAY_SIDE, images.GRAY_SIDE), np.uint8)
     assert found_in(nothing) == set()
+
+
+def test_planted_copies_never_lie_on_two_sides_of_a_split(test_data: Path, make_zip):
+    files, _ = real(test_data / "data" / "hymenoptera.zip", every=4)
+    rng = np.random.default_rng(0)
+    photos = {f"{'ab'[n % 2]}/{n}.jpg": content for n, content in enumerate(files)}
+    for n, content in enumerate(files[:40]):
+        change = list(CHANGES.values())[n % len(CHANGES)]
+        photos[f"{'ab'[n % 2]}/{n} copy.jpg"] = saved(change(opened(content), rng))
+    found = importing.import_all(make_zip(photos))
+    original = found.table["name"].str.extract(r"/(\d+)")[0]
+    for seed in range(3):
+        parts = split.split(found, (0.7, 0.15, 0.15), seed)
+        assert (pd.Series(parts).groupby(original).nunique() > 1).sum() <= 0.05 * 40
+        of_group = found.table["group"] != ""
+        by_group = pd.Series(parts[of_group]).groupby(list(found.table["group"][of_group]))
+        assert (by_group.nunique() == 1).all()
+        assert abs((parts == "train").mean() - 0.7) < 0.02
