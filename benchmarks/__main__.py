@@ -34,7 +34,9 @@ Names = Annotated[str, typer.Option(help="Separated by commas.")]
 
 def main(
     data: Annotated[Path | None, typer.Option(help="A zip of labelled photos.")] = None,
-    only: Annotated[str, typer.Option(help=f"One of {', '.join(MEASURES)}, accuracy.")] = "",
+    only: Annotated[
+        str, typer.Option(help=f"One of {', '.join(MEASURES)}, growth, accuracy.")
+    ] = "",
     repeat: Annotated[int, typer.Option(min=1, help="Pairs of timings; medians count.")] = 3,
     sets: Names = "hymenoptera,sign-digits,textile",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each on each set.")] = 2,
@@ -42,9 +44,10 @@ def main(
     presets: Names = "quick,balanced",
     epochs: Annotated[int, typer.Option(min=1, help="Of the tutorial; it has 25 itself.")] = 5,
     fastai_python: Annotated[str, typer.Option(help="An interpreter that has fastai.")] = "",
+    images: Annotated[str, typer.Option(help="How many, of growth.")] = "2062,20000,100000",
     keep: Annotated[Path | None, typer.Option(help="A file to go on from and add to.")] = None,
 ) -> None:
-    """Print one line of JSON for each measure; the options after --repeat are of accuracy."""
+    """Print one line of JSON for each measure; what follows --repeat is of accuracy or growth."""
     if only == "accuracy":
         from benchmarks import accuracy
 
@@ -52,10 +55,16 @@ def main(
         for line in accuracy.report(accuracy.Plan(*lists, seeds, epochs, fastai_python, keep)):
             say(line)
         return
-    if only and only not in MEASURES:
-        raise typer.BadParameter(f"{only} is none of {', '.join(MEASURES)}, accuracy.")
+    if only and only not in (*MEASURES, "growth"):
+        raise typer.BadParameter(f"{only} is none of {', '.join(MEASURES)}, growth, accuracy.")
     with tempfile.TemporaryDirectory(prefix="headstart-benchmarks-") as folder:
         found = data or photos.default(Path(folder))
+        if only == "growth":
+            from benchmarks import growing
+
+            for line in growing.report(found, [*map(int, listed(images))], repeat, Path(folder)):
+                say(line)
+            return
         if only:
             say(import_module(MEASURES[only]).measured(found.resolve(), repeat).to_json())
             return

@@ -44,13 +44,15 @@ def import_(
         "images": len(dataset.table),
         "classes": list(dataset.classes),
         "skipped": list(dataset.skipped),
+        "notes": list(dataset.notes),
         "seconds": round(time.monotonic() - started, 3),
     }
     text = (
         f"{dataset.name} ({dataset.id}): {len(dataset.table):,} images of "
         f"{len(dataset.classes)} classes, {len(dataset.skipped)} files skipped"
     )
-    lines = [f"  skipped {one['file']}: {one['why']}" for one in dataset.skipped[:20]]
+    lines = [f"  note: {note}" for note in dataset.notes]
+    lines += [f"  skipped {one['file']}: {one['why']}" for one in dataset.skipped[:20]]
     say(result, as_json, "\n".join([text, *lines]))
 
 

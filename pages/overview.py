@@ -60,6 +60,8 @@ def divided(dataset: Dataset) -> None:
 
 def problems(dataset: Dataset) -> None:
     """What was skipped and why, and what was taken with a remark."""
+    for note in dataset.notes:
+        st.info(widgets.plain(note), icon=":material/info:")
     if dataset.skipped:
         with st.expander(f"{len(dataset.skipped):,} files were skipped", icon=":material/warning:"):
             st.dataframe(list(dataset.skipped), hide_index=True, alt="Skipped files and why")

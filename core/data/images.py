@@ -140,14 +140,16 @@ def decode(content: bytes, short_side: int | None = None) -> Image.Image:
     return decoded(opened(content), short_side)
 
 
-def decoded(image: Image.Image, short_side: int | None) -> Image.Image:
-    """An opened image decoded to its end; see `decode`."""
+def decoded(image: Image.Image, short_side: int | None, *, gray: bool = False) -> Image.Image:
+    """An opened image decoded to its end; see `decode`. With `gray` a gray one stays so."""
     try:
         if short_side is not None:
             shrink = max(1.0, min(image.size) / short_side)
             image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
         image.load()
-        return to_rgb(upright(image))
+        picture = upright(image)
+        plain = gray and picture.mode == "L" and not picture.has_transparency_data
+        return picture if plain else to_rgb(picture)
     except DECODER_ERRORS as error:
         raise refused(f"it is damaged ({error})") from error
 
@@ -204,7 +206,7 @@ def examine(content: bytes, name: str, limits: Settings | None = None) -> Facts:
     format, (width, height), said = format_of(image), image.size, tuple(remarks(image, name))
     # An eighth of a JPEG in gray is enough: all of its data is read on the way there.
     image.draft("L", (max(GRAY_SIDE, width // 8), max(GRAY_SIDE, height // 8)))
-    return Facts(format, width, height, said, small_gray(decoded(image, None)))
+    return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
 
 
 def small_gray(picture: Image.Image) -> np.ndarray:

@@ -29,11 +29,12 @@ EMPTY = "The file is empty."
 
 @dataclass(frozen=True)
 class Imported:
-    """How far an import has come; the last one carries the dataset."""
+    """How far an import has come, and with what; the last one carries the dataset."""
 
     done: int
     total: int
     dataset: Dataset | None = None
+    text: str = "Checking the images"
 
 
 def import_images(
@@ -70,7 +71,9 @@ def import_images(
             if into:
                 appending.append(into, folder, rows, facts, shown_as or title, who)
             else:
+                yield Imported(len(members), len(members), text="Looking for copies among them")
                 twins.fill(folder, rows)
+                yield Imported(len(members), len(members), text="Writing the list of images")
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
                 dataset.write(folder, dataset_id, title, created, rows, facts, notes(seen))
     made = dataset.load(into) if into else first_of_its_kind(dataset.load(dataset_id))

@@ -172,7 +172,7 @@ def importing_steps(
         result = {"dataset": step.dataset.id} if step.dataset else None
         if step.dataset and settings().audit_after_import:
             jobs.start("audit", {"dataset": step.dataset.id}, f"Audit of {step.dataset.name}")
-        yield Step(step.done, step.total, "Checking the images", result=result)
+        yield Step(step.done, step.total, step.text, result=result)
 
 
 def discard(upload_id: str) -> None:
