@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from core.data import dataset as datasets
-from pages import browsing, corrections, history, importing, overview, widgets
+from pages import browsing, corrections, findings, history, importing, overview, widgets
 
 VIEWS = {
     "Overview": overview.view,
+    "Findings": findings.view,
     "Images": browsing.view,
     "History": history.view,
 }
@@ -25,6 +26,7 @@ else:
     importing.view(expanded=False)
     current = widgets.pick_dataset()
     corrections.last_change(current)
+    findings.progress(current)
     for tab, view in zip(
         st.tabs(list(VIEWS), key="view", bind="query-params"), VIEWS.values(), strict=True
     ):

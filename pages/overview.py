@@ -5,20 +5,18 @@ from __future__ import annotations
 import streamlit as st
 
 from core import recipe as recipes
-from core.data import split
 from core.data.dataset import Dataset
-from core.evaluation import charts
 from core.runs import run as runs
 from core.runs.run import Run
-from core.schema import Recipe
-from pages import widgets
+from pages import dividing, findings, widgets
 
 
 def view(dataset: Dataset) -> None:
-    """The first model, then counts, sizes, what was skipped, and the split."""
+    """What to look at, the first model, then counts, sizes, the split and what was skipped."""
+    findings.hint(dataset)
     first_model(dataset)
     figures(dataset)
-    divided(dataset)
+    dividing.view(dataset)
     problems(dataset)
 
 
@@ -36,26 +34,6 @@ def figures(dataset: Dataset) -> None:
         border=True,
     )
     row[3].metric("Files skipped", len(dataset.skipped), border=True)
-
-
-def divided(dataset: Dataset) -> None:
-    """How the images are divided into training, validation and test."""
-    usual = Recipe()
-    parts = widgets.refused(lambda: split.split(dataset, usual.data.split, usual.seed))
-    if parts is None:
-        return
-    table = split.per_class(dataset, parts)
-    totals = table.sum()
-    st.plotly_chart(charts.class_counts(table), key="counts", alt="Images of each class and part")
-    st.caption(
-        f"Split: {totals['train']:,} training, {totals['val']:,} validation, {totals['test']:,} "
-        f"test images. {split.how(dataset, usual.seed)} It stays the same for this revision of the "
-        "data; shares and seed are fields of the recipe."
-    )
-    without = list(table.index[table["train"] == 0])
-    if without:
-        names = ", ".join(widgets.plain(name) for name in without[:10])
-        st.warning(f"{len(without)} classes have no training image and cannot be learned: {names}.")
 
 
 def problems(dataset: Dataset) -> None:

@@ -6,11 +6,13 @@ never a byte that a browser might take for a page.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import recipe as recipes
@@ -50,8 +52,9 @@ async def upload(upload_id: str, request: Request, offset: Offset, total: Offset
 
     A piece that does not fit where the file ends now is not taken; send from `received` on.
     """
-    received = await uploads.receive(upload_id, offset, total, request.stream())
-    return {"received": received}
+    with suppress(ClientDisconnect):  # What has arrived is kept; nobody waits for the answer.
+        await uploads.receive(upload_id, offset, total, request.stream())
+    return {"received": uploads.received(upload_id)}
 
 
 @api.get("/uploads/{upload_id}")
@@ -72,21 +75,31 @@ def dataset_images(
     dataset_id: str,
     label: Annotated[list[str], Query()] = [],  # noqa: B006 (FastAPI copies it)
     part: str = "",
+    finding: str = "",
     revision: Revision = None,
     names: bool = False,
     offset: Offset = 0,
     limit: Limit = 100,
 ) -> dict[str, Any]:
-    """Some images of a dataset, class by class; with `names` the names of all of them instead.
+    """Some images of a dataset, class by class, or of a finding, group by group.
 
-    part: as `listing.named`'s. revision: the newest, if none is given.
+    part: as `listing.named`'s. revision: the newest, if none is given. names: the names of all of
+    them instead, null for those that are there to be compared with only.
     """
     dataset = datasets.load(dataset_id, revision)
-    found = listing.named(dataset, label, part)
+    found = (
+        listing.of_finding(dataset, finding)
+        if finding
+        else listing.plain(listing.named(dataset, label, part))
+    )
     if names:
-        return {"names": found}
-    shown = listing.items(dataset, found[offset : offset + limit])
-    return {"total": len(found), "items": shown}
+        return {"names": found.choosable}
+    some = slice(offset, offset + limit)
+    return {
+        "total": sum(name is not None for name in found.choosable),
+        "items": listing.items(dataset, found.names[some], found.about[some]),
+        "groups": found.groups if offset == 0 else [],
+    }
 
 
 @api.post("/datasets/{dataset_id}/images")

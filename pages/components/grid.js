@@ -22,6 +22,7 @@ function gridIn(root) {
   let tell = () => {} // Says something to the page.
   let images = null
   let groups = []
+  let choosable = 0 // How many images there are, without those that are there to be compared with.
   let rows = rowsOf([], 1, CELL.height)
   let active = 0 // Where the keyboard is.
   let anchor = 0 // Where a range begins.
@@ -32,7 +33,8 @@ function gridIn(root) {
   const picks = () => data.actions.length > 0
   const columns = () => Math.max(2, Math.floor(frame.clientWidth / CELL.width))
   const bounded = (index) => Math.min(rows.images - 1, Math.max(0, index))
-  const activeId = () => [images.at(active)?.id].filter(Boolean)
+  // Images that are there to be compared with only are not chosen.
+  const idAt = (index) => [images.at(index)].filter((item) => item && !item.aside).map((item) => item.id)
   const say = (text) => { find(".note").textContent = text }
 
   // --- drawing -----------------------------------------------------------------------------
@@ -67,17 +69,17 @@ function gridIn(root) {
     const [from, to] = [frame.scrollTop - CELL.height, frame.scrollTop + frame.clientHeight + CELL.height]
     const { headings, first, end } = rows.inSight(from, to)
     const tiles = Array.from({ length: Math.max(0, end - first) }, (_, k) => placed(first + k))
-    inner.replaceChildren(...headings.map(headingOf), ...tiles.flat())
+    inner.replaceChildren(...headings.map((one) => headingOf(one, take)), ...tiles.flat())
     if (find(`#tile-${active}`)) frame.setAttribute("aria-activedescendant", `tile-${active}`)
     else frame.removeAttribute("aria-activedescendant")
   }
 
   const tally = () => {
-    const all = rows.images === 1 ? "1 image" : `${rows.images.toLocaleString()} images`
+    const all = choosable === 1 ? "1 image" : `${choosable.toLocaleString()} images`
     const some = `${selected.size.toLocaleString()} of ${all} selected`
-    say(rows.images === 0 ? data.empty : selected.size ? some : all)
+    say(choosable === 0 ? data.empty : selected.size ? some : all)
     find(".none").disabled = !selected.size
-    find(".all").disabled = selected.size === rows.images
+    find(".all").disabled = selected.size === choosable
     for (const button of root.querySelectorAll(".tools .actions button")) {
       button.disabled = busy || !selected.size
     }
@@ -100,7 +102,7 @@ function gridIn(root) {
   }
 
   const toggle = (index) => {
-    for (const id of [images.at(index)?.id].filter(Boolean)) {
+    for (const id of idAt(index)) {
       if (!selected.delete(id)) selected.add(id)
     }
     anchor = index
@@ -108,7 +110,7 @@ function gridIn(root) {
   }
 
   const select = (ids) => {
-    for (const id of ids) selected.add(id)
+    for (const id of ids.filter(Boolean)) selected.add(id)
     tally()
     draw()
   }
@@ -124,7 +126,7 @@ function gridIn(root) {
   // Where nothing can be selected, a click says to the page which image it was.
   const choose = () => {
     for (const tile of inner.children) tile.classList.toggle("chosen", tile.id === `tile-${active}`)
-    for (const id of activeId()) tell("chosen", id)
+    for (const id of idAt(active)) tell("chosen", id)
   }
 
   // --- acting ------------------------------------------------------------------------------
@@ -137,6 +139,8 @@ function gridIn(root) {
     large.close()
     tell("done", { action: action.name, names, label, revision: data.revision })
   }
+
+  const take = (offer) => act({ name: offer.action }, offer.names, offer.label)
 
   const begin = (action, names) => {
     if (!names.length) return
@@ -177,7 +181,7 @@ function gridIn(root) {
       await images.need(active)
       open()
     },
-    letter: (event) => letter(event, activeId()),
+    letter: (event) => letter(event, idAt(active)),
     closed: () => { if (ask.hidden) frame.focus() },
   })
 
@@ -222,7 +226,7 @@ function gridIn(root) {
     if (all) selectAll()
     else if (MOVES[event.key]) move(event)
     else if (KEYS[event.key]) KEYS[event.key]()
-    else if (!letter(event, selected.size ? [...selected] : activeId())) return
+    else if (!letter(event, selected.size ? [...selected] : idAt(active))) return
     event.preventDefault()
     event.stopPropagation() // Streamlit has letters of its own.
     draw()
@@ -247,14 +251,15 @@ function gridIn(root) {
     frame.setAttribute("aria-multiselectable", picks())
     const buttons = (names) => data.actions.map((one) => actionButton(one, () => begin(one, names())))
     find(".tools .actions").replaceChildren(...buttons(() => [...selected]))
-    find("dialog .actions").replaceChildren(...buttons(activeId))
+    find("dialog .actions").replaceChildren(...buttons(() => idAt(active)))
     find("datalist").replaceChildren(...(data.classes ?? []).map((name) => new Option(name, name)))
   }
 
   const load = () => {
-    const mine = sourceOf(data, (found) => {
+    const mine = sourceOf(data, (found, total) => {
       if (mine !== images) return
-      groups = found
+      groups = found ?? groups
+      choosable = total
       arrange()
       draw()
       tally()

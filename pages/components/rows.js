@@ -1,6 +1,6 @@
 // Where each image of a grid lies. Groups (images that belong together) begin a row of their own,
 // under a line of text; images without groups are one group with no text.
-const HEADING = 30
+const HEADING = 36
 
 function rowsOf(groups, columns, height) {
   const starts = [] // First image of each group.
@@ -48,7 +48,7 @@ function rowsOf(groups, columns, height) {
   const inSight = (from, to) => {
     const found = { headings: [], first: images, end: 0 }
     for (let k = lastUpTo(tops, from); k < groups.length && tops[k] < to; k++) {
-      if (groups[k].text) found.headings.push({ text: groups[k].text, top: tops[k] })
+      if (groups[k].text) found.headings.push({ group: groups[k], top: tops[k] })
       const heading = groups[k].text ? HEADING : 0
       const above = Math.max(0, Math.floor((from - tops[k] - heading) / height))
       const below = Math.max(0, Math.ceil((to - tops[k] - heading) / height))

@@ -25,7 +25,8 @@ function sourceOf({ source, names }, arrived, failed) {
     try {
       const found = await ask(chosen ? {} : { offset, limit: PAGE }, chosen)
       pages.set(number, found.items)
-      arrived(found.groups ?? [{ size: names?.length ?? found.total, text: "" }])
+      const whole = [{ size: names?.length ?? found.total, text: "", offers: [] }]
+      arrived(number > 0 ? null : found.groups ?? whole, names?.length ?? found.total)
     } catch {
       pages.delete(number)
       failed()
@@ -35,7 +36,7 @@ function sourceOf({ source, names }, arrived, failed) {
   return {
     at: (index) => (pages.get(Math.floor(index / PAGE)) ?? [])[index % PAGE],
     need,
-    // The ids of all images, in order.
+    // The ids of all images, in order; null in the place of one that cannot be selected.
     names: async () => (all ??= (await ask({ names: true })).names),
   }
 }

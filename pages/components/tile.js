@@ -15,7 +15,7 @@ function tileOf(item, index, total, { active, selected }) {
   tile.classList.toggle("aside", Boolean(item.aside))
   const facts = {
     role: "option", "aria-label": `${item.title}, ${item.caption}`, "aria-selected": selected,
-    "aria-posinset": index + 1, "aria-setsize": total,
+    "aria-disabled": Boolean(item.aside), "aria-posinset": index + 1, "aria-setsize": total,
   }
   for (const [name, value] of Object.entries(facts)) tile.setAttribute(name, value)
   const image = element("img", "")
@@ -35,9 +35,18 @@ function cornerOf(name, title, act) {
   return corner
 }
 
-function headingOf({ text, top }) {
-  const line = element("div", "heading", text)
-  line.title = text
+// The line above a group: what it is, and corrections of all of it that one click makes.
+function headingOf({ group, top }, take) {
+  const line = element("div", "heading")
+  const text = element("span", "", group.text)
+  text.title = group.text
+  const buttons = group.offers.map((offer) => {
+    const button = element("button", "", offer.title)
+    button.type = "button"
+    button.onclick = () => take(offer)
+    return button
+  })
+  line.append(text, ...buttons)
   line.style.top = `${top}px`
   return line
 }

@@ -48,5 +48,12 @@ class BreakingWay:
             writer.write_eof()
 
     def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.let_go(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
+
+    async def let_go(self) -> None:
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

@@ -15,9 +15,10 @@ def test_from_the_sample_to_a_prediction(page, server, tmp_path):
     page.get_by_role("button", name="Train a first model").click()
     page.get_by_text("Test accuracy of the first model").wait_for()
     no_error_box(page)
-    grid = page.locator(".tile").first
-    grid.scroll_into_view_if_needed()
+    page.get_by_role("tab", name="Images").click()
+    page.locator(".tile").first.wait_for()
     assert page.locator(".tile").count() >= 10
+    page.get_by_role("tab", name="Overview").click()
 
     page.get_by_role("link", name="See its mistakes").click()
     page.get_by_text("95 % interval").first.wait_for()
@@ -54,7 +55,8 @@ def test_a_zip_dropped_on_the_page_becomes_a_dataset_and_a_bad_one_a_sentence(
     page.get_by_text("insects").first.wait_for()
     page.get_by_test_id("stAlertContentError").wait_for(state="detached")
     no_error_box(page)
-    page.get_by_text("24 images").wait_for()
+    page.get_by_role("tab", name="Images").click()
+    page.get_by_text("24 images", exact=True).wait_for()
 
 
 def digit(folder: Path) -> Path:

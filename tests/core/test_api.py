@@ -11,6 +11,8 @@ from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 
 from core import recipe as recipes
+from core.auditing import findings as audits
+from core.auditing.findings import Finding, Findings, Group
 from core.data import importing, journal
 from core.data.dataset import Dataset
 from core.evaluation import scores as scoring
@@ -55,6 +57,30 @@ def test_names_alone_are_those_of_the_whole_list(client: TestClient, dataset: Da
     found = client.get(address, params={"label": "ants", "names": True, "limit": 2}).json()
     listed = client.get(address, params={"label": "ants"}).json()["items"]
     assert found == {"names": [one["id"] for one in listed]}
+
+
+def test_the_groups_of_a_finding_come_with_its_first_page(client: TestClient, dataset: Dataset):
+    group = Group(("ants/0.jpg", "ants/1.jpg"), "twice")
+    found = Findings(dataset.id, 1, dataset.digest, (Finding("near_duplicate", (group,) * 2),))
+    audits.save(dataset.folder, found)
+    address = f"/api/datasets/{dataset.id}/images"
+    first = client.get(address, params={"finding": "near_duplicate", "limit": 2}).json()
+    assert first["total"] == 4
+    assert [(one["size"], one["text"]) for one in first["groups"]] == [(2, "twice")] * 2
+    rest = client.get(address, params={"finding": "near_duplicate", "offset": 2}).json()
+    assert [len(rest["items"]), rest["groups"]] == [2, []]
+    assert client.get(address, params={"finding": "no such kind"}).json()["items"] == []
+
+
+def test_images_of_a_former_revision_are_still_there(client: TestClient, dataset: Dataset):
+    journal.record(dataset.id, {"action": "exclude", "names": ["ants/0.jpg"]})
+    address = f"/api/datasets/{dataset.id}/images"
+    totals = [
+        client.get(address, params=parameters).json()["total"]
+        for parameters in ({}, {"revision": 1}, {"part": "excluded"})
+    ]
+    assert totals == [11, 12, 1]
+    sentence(client.get(address, params={"revision": 3}), 404)
 
 
 def test_named_images_are_shown_in_that_order(client: TestClient, dataset: Dataset):

@@ -7,6 +7,9 @@ from streamlit.testing.v1 import AppTest
 
 from core import jobs
 from core import recipe as recipes
+from core.auditing import findings as audits
+from core.auditing.findings import Finding, Findings, Group
+from core.auditing.kinds import KINDS
 from core.data import dataset as datasets
 from core.data import importing, journal
 from core.runs import run as runs
@@ -117,6 +120,125 @@ def test_a_dataset_without_corrections_says_what_will_stand_there(insects):
     app = opened("data", view="History")
     assert "This is revision 1" in texts(app)
     assert "No training has used this dataset yet" in texts(app)
+
+
+# --- findings ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_through(insects):
+    """A dataset with an audit, so that none is begun."""
+    wrong = Group(("ants/1.jpg",), "looks like bees", "bees", ("bees/0.jpg",))
+    found = (
+        Finding("label_error", (wrong,)),
+        Finding("exact_duplicate", (Group(("ants/2.jpg", "ants/3.jpg", "ants/4.jpg"), "copies"),)),
+        Finding("grayscale", (Group(("wasps/1.jpg",)),)),
+    )  # fmt: skip
+    notes = ("Nothing could be said of *cameras*.",)
+    audits.save(insects.folder, Findings(insects.id, 1, insects.digest, found, notes, images=24))
+    return insects
+
+
+def opened_finding(kind: str, **parameters: str) -> AppTest:
+    app = opened("data", view="Findings", **parameters)
+    app.session_state[f"finding {kind}"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+@pytest.fixture
+def audits_begin(monkeypatch):
+    monkeypatch.setenv("HEADSTART_AUDIT_AFTER_IMPORT", "1")
+
+
+def test_a_dataset_that_nobody_has_looked_through_is_audited_at_once(insects, audits_begin):
+    app = opened("data")
+    (job,) = jobs.of("audit", dataset=insects.id)
+    assert job.values["revision"] == 1
+    assert len(app.get("progress")) == 1
+    opened("data")  # Somebody else looks too.
+    assert len(jobs.of("audit")) == 1
+    job.cancel()
+
+
+def test_a_cancelled_audit_is_begun_again_only_if_somebody_asks(insects, audits_begin):
+    opened("data")
+    jobs.of("audit")[0].cancel()
+    app = opened("data", view="Findings")
+    waited(app, lambda page: any(button.key == "audit" for button in page.button))
+    assert len(jobs.of("audit")) == 1
+    app.button(key="audit").click().run()
+    assert len(jobs.of("audit")) == 2
+    jobs.of("audit")[0].cancel()
+
+
+def test_findings_are_listed_the_most_severe_first_each_with_what_to_do(looked_through):
+    app = opened("data", view="Findings")
+    titles = [one.label for one in app.expander if one.label.startswith("**")]
+    assert titles == [
+        "**Probably a wrong label** · 1", "**Exact copies** · 1", "**Gray among color** · 1"
+    ]  # fmt: skip
+    assert r"of \*cameras\*" in texts(app)
+    assert "finding=" not in sources(app)  # Nothing is fetched for what is not open.
+    app = opened_finding("label_error")
+    assert "finding=label_error" in sources(app)
+    assert KINDS["label_error"].remedy in texts(app)
+
+
+def test_one_click_excludes_all_copies_but_the_first(looked_through):
+    app = opened_finding("exact_duplicate")
+    app.button(key="all exact_duplicate").click().run()
+    assert not app.exception, app.exception
+    left = set(datasets.load(looked_through.id).table["name"])
+    assert {"ants/2.jpg", "ants/3.jpg", "ants/4.jpg"} & left == {"ants/2.jpg"}
+    assert "Exact copies" not in " ".join(one.label for one in app.expander)
+    assert "The data has changed since" in texts(app)
+
+
+def test_the_overview_says_what_to_look_at_and_leads_there(looked_through):
+    app = opened("data")
+    assert "Probably a wrong label (1), Exact copies (1)" in texts(app)
+    app.button(key="to_findings").click().run()
+    assert app.session_state["view"] == "Findings"
+    assert any("Exact copies" in one.label for one in app.expander)
+
+
+def test_a_dataset_without_faults_is_praised(insects):
+    audits.save(insects.folder, Findings(insects.id, 1, insects.digest, (), images=24))
+    app = opened("data", view="Findings")
+    assert "Nothing was found" in app.success[0].value
+
+
+# --- the split ---------------------------------------------------------------------------------
+
+
+def opened_split() -> AppTest:
+    app = opened("data")
+    app.session_state["dividing"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_another_split_is_shown_before_it_is_saved_and_then_kept(looked_through):
+    app = opened_split()
+    app.slider(key="shares").set_value((50, 75)).run()
+    assert "12 training (50.0%), 6 validation (25.0%), 6 test (25.0%)" in texts(app)
+    assert datasets.load(looked_through.id).revision == 1
+    app.button(key="save_split").click().run()
+    assert not app.exception, app.exception
+    parts = datasets.load(looked_through.id).table["part"]
+    assert dict(parts.value_counts()) == {"train": 12, "val": 6, "test": 6}
+
+
+def test_a_split_that_would_leave_nothing_to_learn_from_is_refused_in_words(looked_through):
+    app = opened_split()
+    app.selectbox(key="group_by").set_value("a pattern in the name").run()
+    app.text_input(key="pattern").set_value("(").run()
+    assert not app.exception, app.exception
+    assert "The pattern is none" in app.error[0].value
+    assert not any(button.key == "save_split" for button in app.button)
 
 
 # --- bringing photos in ------------------------------------------------------------------------
