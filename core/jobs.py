@@ -36,6 +36,7 @@ from core.storage import Json
 # says whether it should end early; it yields `Step`s, the last one with a `result`.
 KINDS: dict[str, str] = {
     "audit": "core.auditing.audit:steps",
+    "map": "core.auditing.map:steps",
     "import": "core.serving.uploads:importing_steps",
     "look": "core.serving.uploads:looking_steps",
     "pack": "core.serving.packing:packing_steps",
