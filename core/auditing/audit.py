@@ -122,14 +122,15 @@ def asked_of_features(
     """Outliers and probable label errors; without weights a sentence that says so."""
     rows, total, n = np.flatnonzero(readable), in_all(dataset), len(readable)
     try:
-        vectors = yield from told_as_steps(seen.vectors(dataset, rows), n, total)
+        values = yield from told_as_steps(seen.features(dataset, rows), n, total)
     except HeadstartError as error:
         return [], [f"Labels and outliers were not looked at. {error.what} {error.remedy}"]
     yield Step(total, total, "Comparing labels")
+    seed = seen.default_recipe().seed
     names = dataset.table["name"].to_numpy()[rows]
     given = dataset.table["label"].to_numpy()[rows]
-    doubted, notes = labels.found(names, given, vectors, copies[rows], default_seed())
-    return [*outliers.found(names, vectors, default_seed()), *doubted], notes
+    doubted, notes = labels.found(names, given, seen.unit(values), copies[rows], seed)
+    return [*outliers.found(names, seen.directions(values), seed), *doubted], notes
 
 
 def told_as_steps(
@@ -143,8 +144,3 @@ def told_as_steps(
             result: np.ndarray = ended.value
             return result
         yield Step(done + int(doing.share * (total - done)), total, "Seeing each image")
-
-
-def default_seed() -> int:
-    """The seed of a first training."""
-    return seen.default_recipe().seed

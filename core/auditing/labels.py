@@ -42,7 +42,7 @@ def probabilities(
 ) -> np.ndarray:
     """Probability of each class for each image by a probe that has not learned from it: N×C.
 
-    vectors: N×F, see `seen.vectors`. labels: N int64, each class of 0…C-1 there.
+    vectors: N×F, see `seen.unit`. labels: N int64, each class of 0…C-1 there.
     The probe is ridge regression on one-hot classes (Rifkin, Yeo and Poggio 2003), its penalty the
     one with the least squared error; a temperature makes its scores probabilities (Guo et al.
     2017), so that they mean what they say.

@@ -88,16 +88,16 @@ def drawn(dataset: Dataset) -> Generator[Step, None, np.ndarray]:
     from core.auditing import seen
 
     n = len(dataset.table)
-    seeing = seen.vectors(dataset, np.arange(n))
+    seeing = seen.features(dataset, np.arange(n))
     while True:
         try:
             doing = next(seeing)
         except StopIteration as ended:
-            vectors: np.ndarray = ended.value
+            values: np.ndarray = ended.value
             break
         yield Step(int(doing.share * SEEN * n), n, "Seeing each image")
     yield Step(int(SEEN * n), n, "Laying out the map")
-    return placed(vectors, seen.default_recipe().seed)
+    return placed(seen.unit(values), seen.default_recipe().seed)
 
 
 def placed(vectors: np.ndarray, seed: int) -> np.ndarray:

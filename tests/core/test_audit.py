@@ -193,7 +193,7 @@ def test_without_weights_the_rest_is_still_looked_for(
     def missing(*_: object, **__: object) -> None:
         raise WeightsMissing("No weights are here.", "Fetch them.")
 
-    monkeypatch.setattr(audit.seen, "vectors", missing)
+    monkeypatch.setattr(audit.seen, "features", missing)
     *_, last = audit.audited(own.dataset, anew=True)
     found = findings.load(own.dataset)
     assert found is not None and last.result is not None
