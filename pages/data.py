@@ -5,12 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from core.data import dataset as datasets
-from pages import browsing, corrections, findings, history, importing, overview, widgets
+from pages import browsing, corrections, embedding, findings, history, importing, overview, widgets
 
 VIEWS = {
     "Overview": overview.view,
     "Findings": findings.view,
     "Images": browsing.view,
+    "Map": embedding.view,
     "History": history.view,
 }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -208,6 +211,58 @@ def test_a_dataset_without_faults_is_praised(insects):
     audits.save(insects.folder, Findings(insects.id, 1, insects.digest, (), images=24))
     app = opened("data", view="Findings")
     assert "Nothing was found" in app.success[0].value
+
+
+# --- the map -----------------------------------------------------------------------------------
+
+
+def with_map(dataset):
+    """The dataset with a map of its images in a row."""
+    table = pd.DataFrame({"name": dataset.table["name"], "x": range(len(dataset.table))})
+    folder = dataset.folder / "maps"
+    folder.mkdir()
+    table.assign(y=0.0).to_parquet(folder / f"{dataset.revision}.parquet")
+    return dataset
+
+
+def test_a_map_is_drawn_when_somebody_asks(looked_through):
+    app = opened("data", view="Map")
+    assert not app.get("plotly_chart") and not jobs.of("map")
+    app.button(key="draw_map").click().run()
+    (job,) = jobs.of("map")
+    assert job.values == {"dataset": looked_through.id, "revision": 1}
+    job.cancel()
+
+
+def test_the_map_is_colored_by_class_split_finding_or_error(looked_through):
+    with_map(looked_through)
+    app = opened("data", view="Map")
+    assert len(legend(app)) == 3
+    for key, expected in (
+        ("split", {"training", "validation", "test"}),
+        ("finding", {"nothing found", "Exact copies"}),
+        ("error", {"not scored"}),
+    ):
+        app.segmented_control(key="color_by").set_value(key).run()
+        assert not app.exception, app.exception
+        assert expected <= legend(app), key
+
+
+def legend(app: AppTest) -> set[str]:
+    (chart,) = app.get("plotly_chart")
+    return {trace["name"] for trace in json.loads(chart.proto.spec)["data"]}
+
+
+def test_the_map_loses_what_was_excluded_and_names_are_shown_literally(looked_through):
+    with_map(looked_through)
+    journal.record(looked_through.id, {"action": "exclude", "names": ["ants/0.jpg"]})
+    journal.record(looked_through.id, {"action": "rename", "from": "bees", "to": HOSTILE})
+    app = opened("data", view="Map")
+    (chart,) = app.get("plotly_chart")
+    traces = json.loads(chart.proto.spec)["data"]
+    names = {point[0] for trace in traces for point in trace["customdata"]}
+    assert names == set(looked_through.table["name"]) - {"ants/0.jpg"}
+    assert any(name.startswith("&lt;b&gt;") for name in legend(app))
 
 
 # --- the split ---------------------------------------------------------------------------------
