@@ -95,8 +95,8 @@ def compare(dataset: Dataset, newest: int) -> None:
     """What differs between two revisions, in figures and as a list."""
     st.subheader("Compare two revisions")
     left, right = st.columns(2)
-    former = left.number_input("From revision", 1, newest, 1, key="compare_from")
-    later = right.number_input("To revision", 1, newest, newest, key="compare_to")
+    former = left.number_input("From revision", 1, newest, 1, key=f"compare_from {dataset.id}")
+    later = right.number_input("To revision", 1, newest, newest, key=f"compare_to {dataset.id}")
     found = widgets.refused(lambda: comparing.compare(dataset.id, former, later))
     if found is None:
         return

@@ -113,9 +113,9 @@ def test_two_revisions_are_compared_image_by_image(insects):
     app = opened("data", view="History")
     differences = app.dataframe[1].value
     assert set(differences["image"]) == {"ants/0.jpg", "ants/1.jpg"}
-    app.number_input(key="compare_to").set_value(2).run()
+    app.number_input(key=f"compare_to {insects.id}").set_value(2).run()
     assert list(app.dataframe[1].value["image"]) == ["ants/0.jpg"]
-    app.number_input(key="compare_from").set_value(2).run()
+    app.number_input(key=f"compare_from {insects.id}").set_value(2).run()
     assert len(app.dataframe) == 1  # Nothing differs: the journal alone.
 
 
@@ -368,3 +368,21 @@ def test_a_dataset_is_packed_and_can_be_downloaded(insects):
     (link,) = app.get("link_button")
     assert link.proto.url == f"/api/datasets/{insects.id}/pack?revision=1"
     assert "Download the zip (0.0 MB)" in link.proto.label
+
+
+def test_what_was_chosen_of_one_dataset_does_not_break_the_page_of_another(
+    insects, class_photos, make_folder
+):
+    for number in range(3):
+        journal.record(insects.id, {"action": "exclude", "names": [f"ants/{number}.jpg"]})
+    others = importing.import_all(make_folder(class_photos("cats", "dogs", each=6), "pets"))
+    for view in ("Images", "History"):
+        app = opened("data", view=view, dataset=f"bugs · {insects.id}")
+        if view == "Images":
+            app.multiselect(key="classes").set_value(["wasps"]).run()
+            app.multiselect(key="merge_from").set_value(["wasps", "bees"])
+            app.selectbox(key="rename_from").set_value("wasps").run()
+        app.selectbox(key="dataset").set_value(f"pets · {others.id}").run()
+        assert not app.exception, app.exception
+        if view == "Images":
+            assert "label=wasps" not in sources(app)
