@@ -54,13 +54,20 @@ def named(dataset: Dataset, labels: Sequence[str], part: str) -> list[str]:
     part: only those of this part of the usual split; "excluded" for those that were left out; ""
     for all that were not.
     """
+    return list(_named(dataset.id, dataset.revision, tuple(labels), part))
+
+
+@lru_cache(maxsize=16)
+def _named(dataset_id: str, revision: int, labels: tuple[str, ...], part: str) -> tuple[str, ...]:
+    """Sorted once: a grid asks for every page of it, and revisions never change."""
+    dataset = datasets.load(dataset_id, revision)
     table = journal.excluded(dataset) if part == "excluded" else dataset.table
     keep = np.ones(len(table), dtype=bool)
     if labels:
         keep &= table["label"].isin(list(labels)).to_numpy()
     if part in split.PARTS:
-        keep &= usual_parts(dataset.id, dataset.revision) == part
-    return list(table[keep].sort_values(["label", "name"], kind="stable")["name"])
+        keep &= usual_parts(dataset_id, revision) == part
+    return tuple(table[keep].sort_values(["label", "name"], kind="stable")["name"])
 
 
 @lru_cache(maxsize=8)
