@@ -27,7 +27,7 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
-def waited(app: AppTest, ready: Callable[[AppTest], bool], seconds: float = 120) -> AppTest:
+def waited(app: AppTest, ready: Callable[[AppTest], bool], seconds: float = 240) -> AppTest:
     """The page, looked at again until it is ready: what a fragment does by its timer."""
     end = time.monotonic() + seconds
     while not ready(app):

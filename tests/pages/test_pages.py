@@ -71,7 +71,7 @@ def test_the_data_page_counts_and_lists_what_was_skipped(dataset):
     app = opened("data")
     assert [m.value for m in app.metric][:2] == ["40", "2"]
     assert any("broken.jpg" in str(frame.value) for frame in app.dataframe)
-    assert "28 training, 6 validation, 6 test" in texts(app)
+    assert "28 training (70.0%), 6 validation (15.0%), 6 test (15.0%)" in texts(app)
 
 
 def test_a_recipe_refusal_is_shown_and_nothing_starts(dataset):
