@@ -117,6 +117,22 @@ def imports() -> None:
             working.follow(job)
     if found:
         working.failure(found[0])
+        offer_again(found[0])
+
+
+def offer_again(job: Job) -> None:
+    """An upload that was refused for a reason that may pass need not be sent again."""
+    values = {key: job.values[key] for key in ("upload", "name", "into") if key in job.values}
+    if job.refusal is None or job.id in working.read() or not values.get("upload"):
+        return
+    if not uploads.received(values["upload"]):
+        return
+    help_ = "The file is still on the server, for a day after it was sent."
+    if st.button("Try again", key=f"again {job.id}", icon=":material/replay:", help=help_):
+        found = widgets.refused(lambda: uploads.readings(values["upload"], values["name"]))
+        if found is not None:
+            working.read().add(job.id)
+        propose(values, found)
 
 
 def look_at(job: Job) -> None:

@@ -57,15 +57,21 @@ def just_done(job: Job) -> bool:
     return False
 
 
+def read() -> set[str]:
+    """The jobs whose failure this session has read about."""
+    found: set[str] = st.session_state.setdefault("read", set())
+    return found
+
+
 def failure(job: Job) -> None:
     """Why a job came to nothing, until the user has read it."""
-    if job.id in st.session_state.setdefault("read", set()):
+    if job.id in read():
         return
     if job.refusal is not None:
         what, remedy = job.refusal
         with st.container(horizontal=True, vertical_alignment="center"):
             st.error(f"{widgets.plain(what)}\n\n{widgets.plain(remedy)}", icon=":material/block:")
-            read = st.button("Close", key=f"read {job.id}", width="content")
-        if read:
-            st.session_state["read"].add(job.id)
+            closed = st.button("Close", key=f"read {job.id}", width="content")
+        if closed:
+            read().add(job.id)
             st.rerun()

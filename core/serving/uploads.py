@@ -15,7 +15,7 @@ from core import jobs
 from core.data import importing, samples
 from core.data.importing import Imported, from_import_root, import_images, title_of
 from core.data.layout import Reading
-from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotNow
+from core.errors import ArchiveRefused, MachineRefused, NotFound, NotNow
 from core.jobs import Step
 from core.settings import settings
 from core.storage import Json, checked_id, free_bytes
@@ -81,12 +81,23 @@ async def receive(upload_id: str, offset: int, total: int, pieces: AsyncIterator
     return arrived
 
 
+def finished(upload_id: str) -> Path:
+    """Where an upload lies that has arrived.
+
+    Raises: NotFound when it is gone: imported, discarded, or older than a day.
+    """
+    path = path_of(upload_id)
+    if not path.is_file():
+        raise NotFound("The upload is gone.", "Send it again.")
+    return path
+
+
 def readings(upload_id: str, name: str) -> list[Reading]:
     """The ways in which a finished upload may be meant; usually one.
 
-    Raises: ArchiveRefused.
+    Raises: ArchiveRefused; NotFound when it is gone.
     """
-    path = path_of(upload_id)
+    path = finished(upload_id)
     if path.stat().st_size < LISTED_HERE_BYTES:
         return importing.readings(path, Path(name).name)
     return read_elsewhere({"upload": upload_id, "name": name})
@@ -118,7 +129,7 @@ def looking_steps(
 
     Its result is {"readings": […]}, each with the fields of a `Reading`.
     """
-    path = importing.in_import_root(server) if server else path_of(upload)
+    path = importing.in_import_root(server) if server else finished(upload)
     found = importing.readings(path, "" if server else Path(name).name)
     yield Step(1, 1, "Looking at the folders", result={"readings": [asdict(one) for one in found]})
 
@@ -126,17 +137,18 @@ def looking_steps(
 def imported(
     upload_id: str, name: str, reading: str = "", into: str = "", who: str = ""
 ) -> Iterator[Imported]:
-    """Import a finished upload under its own name, then remove it, or when it is refused.
+    """Import a finished upload under its own name, then remove it.
 
-    The rest is as for `import_images`.
-    One whose import was abandoned stays for a day, so that nobody need send it again.
-    Raises: what `import_images` raises.
+    The rest is as for `import_images`. One that is no usable archive is removed too. Any other
+    refusal, and an import that was abandoned, leaves it for a day: with room on the disk, or in
+    another dataset, the same bytes may do, and nobody need send them again.
+    Raises: what `import_images` raises; NotFound when it is gone.
     """
-    path = path_of(upload_id)
+    path = finished(upload_id)
     try:
         title, shown = title_of(Path(name)), Path(name).name
         yield from import_images(path, title, shown, reading, into, who)
-    except HeadstartError:
+    except ArchiveRefused:
         path.unlink(missing_ok=True)
         raise
     path.unlink(missing_ok=True)

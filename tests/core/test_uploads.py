@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from core.errors import ArchiveRefused, HeadstartError, MachineRefused
+from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotFound
 from core.serving import uploads
 from core.settings import settings
 from tests.core.conftest import sentence
@@ -125,6 +125,31 @@ def test_an_upload_that_cannot_be_imported_is_removed_and_called_by_its_name(cli
     with pytest.raises(HeadstartError, match=r"my insects\.zip"):
         list(uploads.imported("up-1", "my insects.zip"))
     assert not list(settings().uploads.iterdir())
+
+
+def test_an_upload_refused_for_the_time_being_is_kept_and_can_be_imported_then(
+    client, class_photos, make_zip, monkeypatch
+):
+    content = make_zip(class_photos("ants", "bees")).read_bytes()
+    put(client, content, 0, len(content))
+    with monkeypatch.context() as full:
+        full.setenv("HEADSTART_MIN_FREE_BYTES", str(10**18))
+        with pytest.raises(MachineRefused, match="cannot spare"):
+            list(uploads.imported("up-1", "insects.zip"))
+    assert kept() == content
+    with pytest.raises(NotFound):
+        list(uploads.imported("up-1", "insects.zip", into="no-such"))
+    assert kept() == content
+    *_, last = uploads.imported("up-1", "insects.zip")
+    assert len(last.dataset.table) == 8
+    assert not list(settings().uploads.iterdir())
+
+
+def test_an_upload_that_is_gone_is_said_in_a_sentence():
+    with pytest.raises(NotFound, match="Send it again"):
+        uploads.readings("up-1", "insects.zip")
+    with pytest.raises(NotFound, match="Send it again"):
+        list(uploads.imported("up-1", "insects.zip"))
 
 
 def test_a_large_upload_is_looked_through_by_another_process(

@@ -16,6 +16,8 @@ from core.auditing.kinds import KINDS
 from core.data import dataset as datasets
 from core.data import importing, journal
 from core.runs import run as runs
+from core.serving import uploads
+from core.settings import settings
 from tests.pages.opening import opened, texts, waited
 
 HOSTILE = "<b>b*ees*</b> $x$ [a](b)"
@@ -325,6 +327,22 @@ def test_an_import_that_is_refused_says_why_until_it_has_been_read(make_folder, 
     assert "no images" in app.error[0].value
     next(button for button in app.button if button.label == "Close").click().run()
     assert not app.error
+
+
+def test_an_upload_that_found_no_room_can_be_tried_again_without_sending_it_again(
+    class_photos, make_zip, monkeypatch
+):
+    settings().uploads.mkdir(parents=True)
+    make_zip(class_photos("ants", "bees", each=6)).rename(uploads.path_of("up-1"))
+    with monkeypatch.context() as full:
+        full.setenv("HEADSTART_MIN_FREE_BYTES", str(10**18))
+        job = jobs.start("import", {"upload": "up-1", "name": "bugs.zip"}, "bugs.zip")
+        app = opened("data")
+        waited(app, lambda page: bool(page.error))
+    app.button(key=f"again {job.id}").click().run()
+    waited(app, lambda page: any(metric.label == "Images" for metric in page.metric))
+    assert not app.error
+    assert [one["name"] for one in datasets.summaries()] == ["bugs"]
 
 
 def test_folders_of_two_levels_are_asked_about_and_read_as_the_user_says(
