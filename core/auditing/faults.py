@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from core.auditing.findings import Finding, Group
@@ -26,18 +27,27 @@ SHORT_SIDE, TIMES_SMALLER = 112, 4.0
 LONGEST = 2.85
 # Difference between channels of gray: compression leaves some.
 COLOR_OF_GRAY = 8.0
-# What more than this share of images have is how the data is, not a fault of an image.
-NATURE = 0.25
+# What more than this share of images have is how the data is, not a fault of an image; from MANY
+# on a sentence says so beside the list, since it may be either.
+NATURE, MANY = 0.5, 0.25
 FEWEST = 20
+# Share of the variance between gray and color that lies between classes: more is no chance.
+GATHERED = 0.1
+HIDDEN = "so they are here, and none is listed for it."
+LISTED = "each is listed. Keep them if photos will be so in use."
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Which images have a fault (N bool), how it shows in one of them, and what if most have it."""
+    """Which images have a fault (N bool), how it shows in one of them, and what if many have it.
+
+    nature: whether it is how the data is, so that none is listed for it, given those that have it.
+    """
 
     has: Callable[[pd.DataFrame], pd.Series]
     about: Callable[[pd.Series], str]
-    nature: str
+    words: str
+    nature: Callable[[pd.DataFrame, pd.Series], bool] = lambda _, hit: float(hit.mean()) > NATURE
 
 
 def is_blank(looks: pd.DataFrame) -> pd.Series:
@@ -52,6 +62,19 @@ def is_tiny(looks: pd.DataFrame) -> pd.Series:
     return (short < SHORTEST_SIDE) | small_here
 
 
+def is_spread(looks: pd.DataFrame, hit: pd.Series) -> bool:
+    """Whether many images have something, in each class about as many of them.
+
+    By the share of variance that lies between classes, corrected for their number (Kelley 1935).
+    """
+    share, n, classes = float(hit.mean()), len(hit), looks["label"].nunique()
+    if share in (0.0, 1.0) or share <= MANY:
+        return share > MANY
+    of_class = hit.groupby(looks["label"]).transform("mean")
+    between = float(np.var(of_class)) / (share * (1 - share))
+    return 1 - (1 - between) * (n - 1) / max(1, n - classes) <= GATHERED
+
+
 def shape(row: pd.Series) -> str:
     """Width and height in words."""
     return f"{row['width']:,} × {row['height']:,} pixels"
@@ -62,6 +85,8 @@ FAULTS: dict[str, Fault] = {
         is_blank,
         lambda row: f"brightness differs by {row['span'] / 255:.0%} at most",
         "are nearly of one color",
+        # Nothing can be learned from them, however many they are.
+        nature=lambda *_: False,
     ),
     "dark": Fault(
         lambda looks: (looks["brightest"] < BRIGHTEST_OF_DARK) & ~is_blank(looks),
@@ -96,6 +121,7 @@ FAULTS: dict[str, Fault] = {
         lambda looks: (looks["color"] < COLOR_OF_GRAY) & ~is_blank(looks),
         lambda row: "no color",
         "are gray",
+        nature=is_spread,
     ),
 }
 
@@ -108,12 +134,13 @@ def found(looks: pd.DataFrame) -> tuple[list[Finding], list[str]]:
     findings, notes = [], []
     seen = looks[looks["readable"]]
     for kind, fault in FAULTS.items():
-        hit = seen[fault.has(seen)]
-        if len(seen) >= FEWEST and len(hit) > NATURE * len(seen):
-            share = f"{len(hit):,} of {len(seen):,} images {fault.nature}"
-            notes.append(f"{share}: so they are here, and none is listed for it.")
-        elif len(hit):
-            findings.append(Finding(kind, tuple(groups_of(hit, fault))))
+        has = fault.has(seen)
+        hidden = len(seen) >= FEWEST and fault.nature(seen, has)
+        if has.any() and not hidden:
+            findings.append(Finding(kind, tuple(groups_of(seen[has], fault))))
+        if len(seen) >= FEWEST and float(has.mean()) > MANY:
+            share = f"{has.sum():,} of {len(seen):,} images {fault.words}"
+            notes.append(f"{share}: {HIDDEN if hidden else LISTED}")
     lost = looks.loc[~looks["readable"], "name"]
     if len(lost):
         notes.append(f"{len(lost):,} images can no longer be read, such as {lost.iloc[0]}.")

@@ -87,10 +87,47 @@ def test_a_guess_never_counts_the_image_itself():
     assert giveaways.guesses(values, labels).tolist() == [1, 0, -1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("dark", {"brightest": 0.1}), ("bright", {"darkest": 0.99}), ("blurred", {"edges": 3.0}),
+     ("tiny", {"width": 20, "height": 20}), ("blank", {"span": 2.0})],
+)  # fmt: skip
+def test_a_fault_that_more_than_a_quarter_have_is_listed(kind: str, values: dict[str, float]):
+    usual = table(40)
+    columns = {name: [value] * 12 + usual[name].tolist()[12:] for name, value in values.items()}
+    found, notes = faults.found(table(40, **columns))
+    assert [(one.kind, len(one.groups)) for one in found] == [(kind, 12)]
+    assert len(notes) == 1 and notes[0].startswith("12 of 40 images")
+    assert "each is listed" in notes[0]
+
+
 def test_what_most_images_have_is_said_once_and_no_fault():
+    found, notes = faults.found(table(40, darkest=[0.99] * 30 + [0.2] * 10))
+    assert found == []
+    assert notes == [
+        "30 of 40 images are very bright: so they are here, and none is listed for it."
+    ]
+
+
+def test_blank_images_are_listed_however_many_they_are():
+    found, _ = faults.found(table(40, span=[2.0] * 30 + [150.0] * 10))
+    assert [(one.kind, len(one.groups)) for one in found] == [("blank", 30)]
+
+
+def test_gray_that_is_spread_over_the_classes_is_no_fault():
     found, notes = faults.found(table(40, color=[0.0] * 30 + [60.0] * 10))
     assert found == []
     assert notes == ["30 of 40 images are gray: so they are here, and none is listed for it."]
+    assert faults.found(table(40, color=0.0))[0] == []
+
+
+def test_gray_that_gathers_in_a_class_is_listed():
+    found, _ = faults.found(table(40, color=[0.0, 60.0] * 20))
+    (gray,) = found
+    assert gray.kind == "grayscale"
+    assert {name for group in gray.groups for name in group.names} == {
+        f"{k}.jpg" for k in range(0, 40, 2)
+    }
 
 
 def test_an_image_that_can_no_longer_be_read_is_said():
