@@ -18,13 +18,17 @@ from core.data.layout import Reading
 from core.data.members import Member, Source
 from core.data.noticing import Seen, notes
 from core.data.storing import Skipped, stored
+from core.data.tables import LARGEST_TABLE, LARGEST_TABLES
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
-from core.settings import settings
+from core.settings import MEGABYTE, settings
 from core.storage import Json, free_bytes, half_done, new_id, whole_folder
 
-LARGEST_TABLE = 50_000_000
 ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 EMPTY = "The file is empty."
+TOO_LARGE = (
+    f"It is no table that can be read: one may have {LARGEST_TABLE // MEGABYTE} MB, "
+    f"and all together {LARGEST_TABLES // MEGABYTE} MB."
+)
 
 
 @dataclass(frozen=True)
@@ -197,13 +201,18 @@ def sorted_out(
 def read_tables(source: Source, members: Sequence[Member]) -> tuple[dict[str, str], list[Skipped]]:
     """Text of each table by its name; and those that are damaged, with why."""
     tables: dict[str, str] = {}
-    damaged = []
+    damaged, total = [], 0
     for member in members:
-        if member.name.lower().endswith((".csv", ".tsv")) and member.size <= LARGEST_TABLE:
-            try:
-                tables[member.name] = text_of(source.read(member))
-            except HeadstartError as error:
-                damaged.append(Skipped(member.name, error.what))
+        if not member.name.lower().endswith((".csv", ".tsv")):
+            continue
+        if member.size > min(LARGEST_TABLE, LARGEST_TABLES - total):
+            damaged.append(Skipped(member.name, TOO_LARGE))
+            continue
+        try:
+            tables[member.name] = text_of(source.read(member))
+            total += member.size
+        except HeadstartError as error:
+            damaged.append(Skipped(member.name, error.what))
     return tables, damaged
 
 

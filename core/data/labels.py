@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 from core.data.cells import plain_cell
 from core.data.members import clean_name
+from core.data.tables import MOST_ROWS, read_table
 from core.errors import ArchiveRefused
 
 PARTS = {
@@ -152,21 +153,6 @@ def parts_of(name: str) -> set[str | None]:
     return {PARTS.get(folder.lower()) for folder in name.split("/")[:-1]}
 
 
-def read_table(text: str) -> list[list[str]]:
-    """The rows of a CSV whose rows all have as many cells as its header."""
-    sample = unicodedata.normalize("NFC", text.lstrip("\ufeff"))
-    try:
-        dialect: type[csv.Dialect] | str = csv.Sniffer().sniff(sample[:10_000], ",;\t|")
-    except csv.Error:
-        dialect = "excel"
-    try:
-        rows = list(csv.reader(io.StringIO(sample), dialect))
-    except csv.Error:
-        return []
-    width = len(rows[0]) if rows else 0
-    return [row for row in rows if len(row) == width and width >= 2]
-
-
 def keys_of(name: str) -> list[str]:
     """The ways in which a table may mean a file: whole path, tail, with and without its ending."""
     path = PurePosixPath(name)
@@ -203,14 +189,18 @@ def packed(names: Sequence[str], title: str, text: str) -> list[Placed]:
     if not text.startswith((start + "\r\n", start + "\n")):
         return []
     width = len(PACKED_COLUMNS)
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if len(row) == width][1:]
+    try:
+        found = islice(csv.reader(io.StringIO(text, newline="")), MOST_ROWS)
+        rows = [row for row in found if len(row) == width][1:]
+    except csv.Error:
+        return []
     folder = title[: title.rfind("/") + 1]
     by_file = {folder + plain_cell(row[0]): [plain_cell(cell) for cell in row[1:]] for row in rows}
     called = {name for _, _, name in by_file.values()}
     if len(called) < len(rows) or not set(names) <= set(by_file) or not all(map(is_clean, called)):
         return []
-    found = [(file, *by_file[file]) for file in names]
-    return [Placed(f, label, PARTS.get(part), name) for f, label, part, name in found if label]
+    told = [(file, *by_file[file]) for file in names]
+    return [Placed(f, label, PARTS.get(part), name) for f, label, part, name in told if label]
 
 
 def is_clean(name: str) -> bool:
