@@ -62,7 +62,7 @@ def change(dataset: Dataset) -> None:
     """Shares and groups, what they would give, and the button that saves it as a revision."""
     st.caption(journal.ACTIONS["split"].help)
     shares, seed, group_by = asked()
-    made = widgets.refused(lambda: split.made(dataset, shares, seed, group_by))
+    made = widgets.refused(lambda: journal.proposed(dataset, shares, seed, group_by))
     if made is None:
         return
     parts, groups = made
@@ -77,7 +77,7 @@ def asked() -> tuple[tuple[float, float, float], int, str]:
     """Shares, seed and grouping as the user wants them."""
     left, right = st.columns([3, 1])
     first, second = left.slider(
-        "Shares of training, validation and test", 5, 100, (70, 85), format="%d %%", key="shares",
+        "Shares of training, validation and test", 5, 99, (70, 85), format="%d %%", key="shares",
         help="Training goes up to the first mark, validation from there to the second; the rest is "
         "for the test.",
     )  # fmt: skip

@@ -179,30 +179,53 @@ def check_split(before: Before, values: Json) -> Json:
     """
     shares, seed = shares_of(values.get("shares", USUAL_SHARES)), whole(values.get("seed", 0))
     group_by = str(values.get("group_by") or "")
-    # Near-duplicates as the import found them: an earlier split may have joined them by name.
+    parts, _ = divided(before, shares, seed, group_by)
     everything = before.state.table
-    copies = everything["group"].to_numpy()[before.state.places(before.dataset.table["name"])]
-    free = replace(before.dataset, table=before.dataset.table.assign(group=copies))
-    parts, _ = split.made(free, shares, seed, group_by)
     groups = grouping.merged(everything, group_by)
     units = pd.Series(grouping.units(everything.assign(group=groups)), everything["name"])
     # Excluded images go where those lie that they belong with, in case they are taken in again.
-    given = pd.Series(parts, free.table["name"])
+    given = pd.Series(parts, before.dataset.table["name"])
     beside = dict(zip(units[given.index], given, strict=True))
     made = given.reindex(units.index).fillna(units.map(lambda unit: beside.get(unit, "")))
     table = pd.DataFrame({"name": units.index, "part": made.to_numpy(dtype=str), "group": groups})
     return {"shares": list(shares), "seed": seed, "group_by": group_by, "parts": table}
 
 
-def shares_of(values: Any) -> tuple[float, float, float]:
-    """Three shares that add up to 1, the first above 0.
+def divided(
+    before: Before, shares: tuple[float, float, float], seed: int, group_by: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a split would make of a dataset's images: the part and the group of each, N text each.
 
+    Near-duplicates are those that the imports found: an earlier split may have joined others.
+    Raises: DatasetRefused as `split.made` does, and when nothing is left for the test.
+    """
+    table = before.dataset.table
+    copies = before.state.table["group"].to_numpy()[before.state.places(table["name"])]
+    free = replace(before.dataset, table=table.assign(group=copies))
+    parts, groups = split.made(free, shares, seed, group_by)
+    if "test" not in parts:
+        raise DatasetRefused(
+            "No images are left for the test.",
+            "Raise the third share, or group the images otherwise.",
+        )
+    return parts, groups
+
+
+def shares_of(values: Any) -> tuple[float, float, float]:
+    """Three shares above 0 that add up to 1.
+
+    A saved split is the same for every training, so that none may have to draw a part of its own.
     Raises: DatasetRefused.
     """
     with suppress(TypeError, ValueError):
         train, val, test = map(float, values)
         if train > 0 and val >= 0 and test >= 0 and abs(train + val + test - 1) < 1e-6:
-            return train, val, test
+            if val > 0 and test > 0:
+                return train, val, test
+            raise DatasetRefused(
+                f"A saved split needs images for {'validation' if val == 0 else 'the test'}.",
+                "Give each of the three shares more than 0.",
+            )
     raise DatasetRefused(
         f"{str(values)[:80]} are no three shares that add up to 1.",
         "Give the shares for training, validation and test, such as 0.7, 0.15 and 0.15.",

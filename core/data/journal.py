@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from filelock import Timeout
 
 from core.data import dataset as datasets
 from core.data import replay
 from core.data.actions import ACTIONS as ACTIONS
-from core.data.actions import LONGEST_WHO, Before, clean_text
+from core.data.actions import LONGEST_WHO, Before, clean_text, divided, shares_of
 from core.data.comparing import compare as compare
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused, MachineRefused, NotNow
@@ -171,6 +172,18 @@ def write_line(path: Path, line: Json) -> None:
             f"The correction could not be saved: {error.strerror or error}.",
             "Free some disk space, or check who may write to HEADSTART_HOME.",
         ) from error
+
+
+def proposed(
+    dataset: Dataset, shares: tuple[float, float, float], seed: int, group_by: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the correction "split" would make of a dataset: part and group of each image, N text.
+
+    Raises: DatasetRefused as that correction does.
+    """
+    found = lines_until(dataset)
+    before = Before(dataset, replay.state_at(dataset.folder, found), found)
+    return divided(before, shares_of(shares), seed, group_by)
 
 
 def lines(dataset_id: str) -> list[Json]:

@@ -118,6 +118,34 @@ def test_a_revision_that_is_not_there_is_not_found(insects: Dataset, revision: i
         dataset.load(insects.id, revision)
 
 
+@pytest.mark.parametrize(("shares", "lacking"), [((0.8, 0.2, 0), "test"), ((0.8, 0, 0.2), "valid")])
+def test_a_split_that_leaves_a_part_to_every_training_to_draw_is_not_saved(
+    insects: Dataset, shares: tuple[float, ...], lacking: str
+):
+    for refused in (
+        lambda: journal.record(insects.id, {"action": "split", "shares": list(shares)}),
+        lambda: journal.proposed(insects, shares, 0),
+    ):
+        with pytest.raises(DatasetRefused, match=f"needs images for .*{lacking}"):
+            refused()
+    assert dataset.load(insects.id).revision == 1
+
+
+def test_what_is_proposed_after_a_split_by_names_is_what_would_be_saved(make_zip):
+    photos = {
+        f"{label}/p{seed // 2}_{seed}.jpg": make_photo(seed, kind=kind)
+        for kind, label in enumerate(("ants", "bees"))
+        for seed in range(16)
+    }
+    found = importing.import_all(make_zip(photos))
+    by_patient = journal.record(found.id, {"action": "split", "group_by": "before_"})
+    usual = (0.7, 0.15, 0.15)
+    parts, groups = journal.proposed(by_patient, usual, 5)
+    saved = journal.record(found.id, {"action": "split", "shares": list(usual), "seed": 5}).table
+    assert list(parts) == list(saved["part"])
+    assert list(groups) == list(saved["group"])
+
+
 def test_a_new_split_keeps_together_what_the_names_say(make_zip):
     photos = {
         f"{label}/p{seed // 2}_{seed}.jpg": make_photo(seed, kind=kind)

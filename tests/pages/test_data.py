@@ -289,6 +289,15 @@ def test_another_split_is_shown_before_it_is_saved_and_then_kept(looked_through)
     assert dict(parts.value_counts()) == {"train": 12, "val": 6, "test": 6}
 
 
+def test_a_split_without_validation_is_refused_and_one_without_a_test_not_offered(looked_through):
+    app = opened_split()
+    assert app.slider(key="shares").max == 99
+    app.slider(key="shares").set_value((80, 80)).run()
+    assert not app.exception, app.exception
+    assert "needs images for validation" in app.error[0].value
+    assert not any(button.key == "save_split" for button in app.button)
+
+
 def test_a_split_that_would_leave_nothing_to_learn_from_is_refused_in_words(looked_through):
     app = opened_split()
     app.selectbox(key="group_by").set_value("a pattern in the name").run()
