@@ -21,10 +21,11 @@ from core.data.storing import Skipped, stored
 from core.data.tables import LARGEST_TABLE, LARGEST_TABLES
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
 from core.settings import MEGABYTE, settings
-from core.storage import Json, free_bytes, half_done, new_id, whole_folder
+from core.storage import Json, free_bytes, half_done, held, new_id, whole_folder
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 EMPTY = "The file is empty."
+SECONDS_TO_PLACE = 600.0
 TOO_LARGE = (
     f"It is no table that can be read: one may have {LARGEST_TABLE // MEGABYTE} MB, "
     f"and all together {LARGEST_TABLES // MEGABYTE} MB."
@@ -80,7 +81,7 @@ def import_images(
                 yield Imported(len(members), len(members), text="Writing the list of images")
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
                 dataset.write(folder, dataset_id, title, created, rows, facts, notes(seen))
-    made = dataset.load(into) if into else first_of_its_kind(dataset.load(dataset_id))
+    made = dataset.load(into) if into else first_of_its_kind(dataset_id)
     yield Imported(len(members), len(members), made)
 
 
@@ -143,13 +144,18 @@ def title_of(path: Path) -> str:
     return name if path.is_dir() else name.removesuffix(path.suffix).removesuffix(".tar")
 
 
-def first_of_its_kind(new: Dataset) -> Dataset:
-    """The dataset that had the same content before, the new copy removed; else the new one."""
-    former = dataset.with_digest(new.digest, but_not=new.id)
-    if former is None or said(dataset.load(former.id, 1)) != said(new):
-        return new
-    dataset.delete(new.id)
-    return former
+def first_of_its_kind(dataset_id: str) -> Dataset:
+    """The dataset that had the same content before, the new copy removed; else the new one.
+
+    One import at a time: two of the same content would each remove the other's.
+    """
+    with held(settings().home / "placing.lock", SECONDS_TO_PLACE):
+        new = dataset.load(dataset_id)
+        former = dataset.with_digest(new.digest, but_not=new.id)
+        if former is None or said(dataset.load(former.id, 1)) != said(new):
+            return new
+        dataset.delete(new.id)
+        return former
 
 
 def said(found: Dataset) -> tuple[object, ...]:

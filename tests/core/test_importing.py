@@ -3,9 +3,12 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +68,30 @@ def test_a_zip_a_tar_and_a_folder_of_the_same_photos_are_one_dataset(
     ]
     assert len({importing.import_all(path).id for path in paths}) == 1
     assert len(list((home / "datasets").iterdir())) == 1
+
+
+def test_the_same_photos_imported_twice_at_once_are_one_dataset(
+    two: Layout, make_zip, home: Path, monkeypatch
+):
+    path, both_placed = make_zip(two), threading.Barrier(2, timeout=30)
+    placed, looked = importing.first_of_its_kind, dataset.with_digest
+
+    def side_by_side(dataset_id: str) -> Dataset:
+        both_placed.wait()
+        return placed(dataset_id)
+
+    def slowly(digest: str, but_not: str) -> Dataset | None:
+        found = looked(digest, but_not)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(importing, "first_of_its_kind", side_by_side)
+    monkeypatch.setattr(dataset, "with_digest", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(importing.import_all, [path, path])
+    assert first.id == second.id
+    assert [p.name for p in (home / "datasets").iterdir()] == [first.id]
+    assert first.path_of(first.table["sha256"][0]).exists()
 
 
 def test_other_photos_are_another_dataset(two: Layout, make_zip, photo):
