@@ -11,7 +11,6 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass, field
-from itertools import islice
 from posixpath import splitext
 
 import numpy as np
@@ -35,7 +34,11 @@ FORMATS = tuple(ENDINGS)
 IMAGE_ENDINGS = frozenset(e for endings in ENDINGS.values() for e in endings) | frozenset(
     (".heic", ".heif", ".tga", ".psd", ".svg", ".ico", ".jp2", ".ppm", ".pgm", ".eps", ".raw")
 )
-SCAN = re.compile(rb"\xff\xda")
+# What ends a scan's data: no stuffed zero, restart, or byte that fills (ITU-T T.81, B.1.1).
+MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# Markers that no segment follows, and those of no meaning, which a decoder passes over.
+ALONE = frozenset((*range(0x01, 0xC0), *range(0xD0, 0xD9)))
+SCAN, END = 0xDA, 0xD9
 # A progressive JPEG of some kilobytes may ask for thousands of passes over the picture.
 MOST_SCANS = 100
 ORIENTATION = 0x0112
@@ -113,8 +116,19 @@ def opened(content: bytes, limits: Settings | None = None) -> Image.Image:
 
 
 def scans(content: bytes) -> int:
-    """How many passes a JPEG asks for; counted to just beyond the most that is allowed."""
-    return sum(1 for _ in islice(SCAN.finditer(content), MOST_SCANS + 1))
+    """How many passes a JPEG asks for; counted to just beyond the most that is allowed.
+
+    Only its first picture counts: phones put a film behind it, whose bytes may be anything.
+    """
+    count, place = 0, 2
+    while count <= MOST_SCANS and (found := MARKER.search(content, place)):
+        kind, place = content[found.end() - 1], found.end()
+        if kind == END:
+            break
+        count += kind == SCAN
+        if kind not in ALONE:
+            place += int.from_bytes(content[place : place + 2], "big")
+    return count
 
 
 def not_an_image(content: bytes) -> ImageRefused:
@@ -203,10 +217,14 @@ def examine(content: bytes, name: str, limits: Settings | None = None) -> Facts:
     Raises: ImageRefused with the reason.
     """
     image = opened(content, limits)
-    format, (width, height), said = format_of(image), image.size, tuple(remarks(image, name))
-    # An eighth of a JPEG in gray is enough: all of its data is read on the way there.
-    image.draft("L", (max(GRAY_SIDE, width // 8), max(GRAY_SIDE, height // 8)))
-    return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
+    try:
+        # Whether there are several frames is known only once the second is looked for.
+        format, (width, height), said = format_of(image), image.size, tuple(remarks(image, name))
+        # An eighth of a JPEG in gray is enough: all of its data is read on the way there.
+        image.draft("L", (max(GRAY_SIDE, width // 8), max(GRAY_SIDE, height // 8)))
+        return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
+    except DECODER_ERRORS as error:
+        raise refused(f"it is damaged ({error})") from error
 
 
 def small_gray(picture: Image.Image) -> np.ndarray:

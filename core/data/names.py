@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
 
-def distinct(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
-    """The names, each once: the second of a name, or one that is taken, gets (2) behind it."""
-    wanted, seen = {*names, *taken}, set(taken)
+def distinct(
+    names: Sequence[str], taken: Collection[str] = (), same: Callable[[str], str] = str
+) -> list[str]:
+    """The names, each once: the second of a name, or one that is taken, gets (2) behind it.
+
+    same: what two names have in common that count as one.
+    """
+    used = {same(name) for name in taken}
+    wanted = used | {same(name) for name in names}
+    last: dict[str, int] = {}  # The number that the latest of a name got, to go on from there.
     result = []
-    for first in names:
-        name, number = first, 1
-        while name in seen or (number > 1 and name in wanted):
-            number += 1
-            name = numbered(first, number)
-        seen.add(name)
-        result.append(name)
+    for name in names:
+        found = name
+        if same(name) in used:
+            number = last.get(same(name), 1) + 1
+            while same(found := numbered(name, number)) in wanted or same(found) in used:
+                number += 1
+            last[same(name)] = number
+        used.add(same(found))
+        result.append(found)
     return result
 
 

@@ -21,6 +21,7 @@ from core.storage import Json
 # enough to keep memory flat.
 PORTION_IMAGES, PORTION_BYTES = 16, 4_000_000
 PORTIONS_AHEAD_PER_THREAD = 2
+UNFORESEEN = "It cannot be read, in a way that was not foreseen"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def store(read: Read, placed: Placed, shelves: Shelves) -> Outcome:
         facts = images.examine(content, placed.name, shelves.limits)
     except HeadstartError as error:
         return Skipped(placed.name, str(error))
+    except Exception as error:
+        return Skipped(placed.name, f"{UNFORESEEN} ({type(error).__name__}).")
     return {
         "name": placed.called or placed.name,
         "label": placed.label,

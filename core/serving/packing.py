@@ -21,7 +21,7 @@ from core.data import journal, layout
 from core.data.cells import safe_cell
 from core.data.dataset import Dataset
 from core.data.labels import PACKED_COLUMNS
-from core.data.names import numbered
+from core.data.names import distinct
 from core.errors import MachineRefused, NotFound
 from core.jobs import Step
 from core.settings import settings
@@ -141,17 +141,7 @@ def members(dataset: Dataset) -> list[str]:
 
 def apart(names: Sequence[str]) -> list[str]:
     """Names that differ also where upper and lower case are one: the second of a kind gets (2)."""
-    taken = {name.casefold() for name in names}
-    seen: set[str] = set()
-    result = []
-    for first in names:
-        name, number = first, 1
-        while name.casefold() in seen or (number > 1 and name.casefold() in taken):
-            number += 1
-            name = numbered(first, number)
-        seen.add(name.casefold())
-        result.append(name)
-    return result
+    return distinct(names, same=str.casefold)
 
 
 def safe(text: str) -> str:

@@ -274,6 +274,30 @@ def test_a_jpeg_that_asks_for_hundreds_of_passes_is_refused():
         images.decode(content[:-2] + scan * 200 + content[-2:])
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_film_behind_a_photo_asks_for_no_passes(progressive: bool):
+    film = np.random.default_rng(0).integers(256, size=8_000_000, dtype=np.uint8).tobytes()
+    assert film.count(b"\xff\xda") > images.MOST_SCANS
+    content = saved(quarters(), "JPEG", progressive=progressive)
+    assert images.examine(content + film, "1.jpg").remarks == ()
+
+
+def test_a_preview_inside_a_photo_asks_for_no_passes():
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xda".encode("latin-1") * 500
+    content = saved(quarters(), "JPEG", exif=exif, comment=b"\xff\xd9" * 9)
+    assert images.examine(content, "1.jpg").remarks == ()
+    assert images.scans(content) == 1
+
+
+def test_passes_are_counted_behind_what_looks_like_the_end():
+    content = saved(quarters(), "JPEG", progressive=True, comment=b"\xff\xd9" * 9)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    for between in (b"", b"\xff\xff", b"\xff\xd0", b"\xff\x02\xff"):
+        with pytest.raises(ImageRefused, match="passes"):
+            images.decode(content[:-2] + (between + scan) * 200 + content[-2:])
+
+
 @pytest.mark.parametrize("name", ["1.png", "a.jpg/1.gif", "1.jpg.bmp"])
 def test_a_name_that_says_another_format_is_told_of(photo: Callable[..., bytes], name: str):
     remarks = images.examine(photo(0), name).remarks
@@ -344,6 +368,24 @@ def test_a_damaged_file_never_fails_in_an_unforeseen_way(format, changes, kept):
         assert refusal.what and refusal.remedy
     else:
         assert facts.width > 0 and facts.height > 0
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_several_frames_that_are_damaged_end_in_facts_or_a_refusal(format: str):
+    frames = [Image.new("P", (16, 16), n) for n in range(4)]
+    for frame in frames:
+        frame.putpalette([0, 0, 0, *RED, *BLUE, *WHITE])
+    whole = np.frombuffer(saved(frames[0], format, save_all=True, append_images=frames[1:]), "u1")
+    generator, ends = np.random.default_rng(0), set()
+    for number in range(1000):
+        content = whole.copy()
+        content[generator.integers(len(whole), size=2)] = generator.integers(256, size=2)
+        kept = len(whole) if number % 2 else generator.integers(len(whole) // 2, len(whole))
+        try:
+            ends.add(type(images.examine(content[:kept].tobytes(), "1.gif")))
+        except ImageRefused as refusal:
+            ends.add(type(refusal))
+    assert ends == {images.Facts, ImageRefused}
 
 
 @pytest.mark.parametrize(

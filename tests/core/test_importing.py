@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data import dataset, importing
+from core.data import dataset, images, importing
 from core.data.dataset import Dataset
 from core.data.members import Member
 from core.errors import ArchiveRefused, DatasetRefused, HeadstartError, MachineRefused
@@ -164,6 +164,24 @@ def test_an_image_larger_than_the_limit_is_listed_and_the_others_are_taken(
     found = importing.import_all(make_zip(two | {"ants/large.jpg": photo(9, size=(400, 400))}))
     assert set(skipped(found)) == {"ants/large.jpg"}
     assert "bytes and the limit is 10,000" in skipped(found)["ants/large.jpg"]
+
+
+def test_a_file_that_fails_in_an_unforeseen_way_is_listed_and_the_others_are_taken(
+    two: Layout, make_zip, monkeypatch
+):
+    examine = images.examine
+
+    def fails(content, name, limits=None):
+        if name == "ants/0.jpg":
+            raise LookupError("of the decoder")
+        return examine(content, name, limits)
+
+    monkeypatch.setattr(images, "examine", fails)
+    found = importing.import_all(make_zip(two))
+    assert len(found.table) == 7
+    assert skipped(found) == {
+        "ants/0.jpg": "It cannot be read, in a way that was not foreseen (LookupError)."
+    }
 
 
 def test_a_split_by_folders_is_in_the_table(class_photos, make_zip):
