@@ -1,8 +1,9 @@
 """Classes with few images, and properties other than the content that tell a class.
 
-A property (size, format, camera, border) is judged as a classifier of its own: each image is given
-the class that most others with the same value have. Where that finds a class again far beyond
-luck, a network may learn it instead of what is to be seen (Geirhos et al. 2020 call it a shortcut).
+A property (size, format, camera, border, color, brightness) is judged as a classifier of its own:
+each image is given the class that most others with the same value have. Where that finds a class
+again far beyond luck, a network may learn it instead of what is to be seen (Geirhos et al. 2020
+call it a shortcut).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from core.auditing.faults import COLOR_OF_GRAY
 from core.auditing.findings import Finding, Group
 from core.auditing.kinds import FEW_IMAGES
 
@@ -24,6 +26,7 @@ DOMINANT = 0.8
 # The largest class has so many times as many images as the smallest: worth a sentence.
 UNBALANCED = 3.0
 PLAIN_BORDER, STEPS_OF_BORDER = 4.0, 32
+STEPS_OF_BRIGHTNESS = 8
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,31 @@ def borders(looks: pd.DataFrame) -> pd.Series:
     return plain.where(looks["border_spread"] < PLAIN_BORDER, "without a plain border")
 
 
+def colors(looks: pd.DataFrame) -> pd.Series:
+    """Whether there is color at all."""
+    return pd.Series(np.where(looks["color"] < COLOR_OF_GRAY, "gray", "in color"), looks.index)
+
+
+def brightness(looks: pd.DataFrame) -> pd.Series:
+    """The middle between the darkest and the brightest parts, in eighths of full brightness."""
+    middle = (looks["darkest"] + looks["brightest"]).fillna(0.0).to_numpy(dtype=float) / 2
+    steps = np.minimum(middle * STEPS_OF_BRIGHTNESS // 1, STEPS_OF_BRIGHTNESS - 1)
+    ends = (steps / STEPS_OF_BRIGHTNESS, (steps + 1) / STEPS_OF_BRIGHTNESS)
+    words = [
+        f"between {low:.0%} and {high:.0%} bright on the whole"
+        for low, high in zip(*ends, strict=True)
+    ]
+    return pd.Series(words, looks.index)
+
+
 PROPERTIES: dict[str, Property] = {
     "format": Property("file format", lambda looks: looks["format"]),
     "size": Property("size", sizes),
     "scale": Property("number of pixels", scales),
     "camera": Property("camera", cameras),
     "border": Property("border", borders),
+    "color": Property("color", colors),
+    "brightness": Property("brightness", brightness),
 }
 
 
@@ -113,13 +135,13 @@ def giveaways(looks: pd.DataFrame) -> list[Group]:
     for key, kind in PROPERTIES.items():
         values = kind.values(looks).to_numpy(dtype=str)
         guessed = guesses(values, labels)
-        for label, name in enumerate(names):
-            strength = correlation(guessed == label, labels == label)
-            place = (label, "size" if key == "scale" else key)
-            known = told.get(place, (0.0, None))[0]
-            if strength > max(known, LEAST_CORRELATION) and not luck(guessed, labels, label):
+        strengths = correlations(guessed, labels)
+        for label in np.flatnonzero(strengths > LEAST_CORRELATION).tolist():
+            strength, place = float(strengths[label]), (label, "size" if key == "scale" else key)
+            weaker = place not in told or strength > told[place][0]
+            if weaker and not luck(guessed, labels, label):
                 right = (guessed == label) & (labels == label)
-                about = in_words(kind, str(name), values, labels == label, right)
+                about = in_words(kind, str(names[label]), values, labels == label, right)
                 told[place] = (strength, Group(tuple(looks.loc[right, "name"]), about))
     return [group for _, group in sorted(told.values(), key=lambda pair: -pair[0])]
 
@@ -127,24 +149,43 @@ def giveaways(looks: pd.DataFrame) -> list[Group]:
 def guesses(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The class that most *other* images with the same value have: N int64, −1 for undecided.
 
-    values: N text. labels: N int64.
+    values: N text. labels: N int64. Only pairs of value and class that occur are counted: there
+    may be as many values as images, and thousands of classes.
     """
     _, value = np.unique(values, return_inverse=True)
-    table = np.zeros((value.max() + 1, labels.max() + 1), dtype=np.int64)
-    np.add.at(table, (value, labels), 1)
-    rows = np.arange(len(labels))
-    others = table[value]
-    others[rows, labels] -= 1
-    best = others.argmax(axis=1)
-    ties = (others == others[rows, best][:, None]).sum(axis=1) > 1
-    return np.where(ties, -1, best)
+    classes = int(labels.max()) + 1
+    pairs, pair_of, counts = np.unique(
+        value * classes + labels, return_inverse=True, return_counts=True
+    )
+    owner = pairs // classes
+    # Within a value the most frequent class first; three more that belong to no value.
+    order = np.lexsort((-counts, owner))
+    owners, sizes = (
+        np.append(part[order], [fill] * 3) for part, fill in ((owner, -1), (counts, 0))
+    )
+    first = np.searchsorted(owner, owner)
+    rank = np.argsort(order) - first
+    # Of the other classes with the same value the most frequent one, and the next.
+    best, next_best = first + (rank == 0), first + 1 + (rank <= 1)
+    most, next_most = (np.where(owners[one] == owner, sizes[one], 0) for one in (best, next_best))
+    other = np.append(pairs[order] % classes, [0] * 3)[best]
+    guessed = np.where(most > np.maximum(counts - 1, next_most), other, -1)
+    guessed = np.where(counts - 1 > most, pairs % classes, guessed)
+    return np.asarray(guessed[pair_of])
 
 
-def correlation(guessed: np.ndarray, true: np.ndarray) -> float:
-    """Matthews' correlation of two N bool; 0 where one of them is all alike."""
-    if guessed.all() or not guessed.any() or true.all() or not true.any():
-        return 0.0
-    return float(np.corrcoef(guessed, true)[0, 1])
+def correlations(guessed: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Matthews' correlation between being of a class and being taken for it, C float64.
+
+    guessed, labels: N int64. 0 where all images or none are of a class, or are taken for it.
+    """
+    n, classes = len(labels), int(labels.max()) + 1
+    right, taken, true = (
+        np.bincount(part, minlength=classes).astype(float)
+        for part in (labels[guessed == labels], guessed[guessed >= 0], labels)
+    )
+    spread = np.sqrt(taken * (n - taken) * true * (n - true))
+    return np.asarray((n * right - taken * true) / np.where(spread > 0, spread, np.inf))
 
 
 def luck(guessed: np.ndarray, labels: np.ndarray, label: int) -> bool:

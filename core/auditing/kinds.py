@@ -155,8 +155,9 @@ KINDS: dict[str, Kind] = {
     "giveaway": Kind(
         "Something other than the content tells the class",
         "warning",
-        "The size, the format, the camera or the borders of the images alone tell this class from "
-        "the others. The classifier may learn that instead of what is to be seen, and fail in use.",
+        "The size, the format, the camera, the borders, the brightness or the lack of color alone "
+        "tell this class from the others. The classifier may learn that instead of what is to be "
+        "seen, and fail in use.",
         "Take photos of all classes in the same way, or bring all files to the same size and "
         "format, and import them again.",
         of_groups=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from core.auditing import duplicates, faults, findings, giveaways, looks
 from core.auditing.findings import Finding, Findings, Group
 from core.auditing.kinds import KINDS, SEVERITIES
-from core.data import images, journal
+from core.data import images, importing, journal
 from tests.core.conftest import Trained
 
 KIND_NAMES = [
@@ -52,6 +53,18 @@ def giveaways_in(looks: pd.DataFrame) -> list[str]:
     return [group.about for one in found if one.kind == "giveaway" for group in one.groups]
 
 
+def measured_of(path: Path) -> pd.DataFrame:
+    """Looks of a dataset's images, as the audit has them."""
+    dataset = importing.import_all(path)
+    measuring = looks.measured(dataset)
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as ended:
+            about = dataset.table[["name", "label", "width", "height", "format"]]
+            return pd.concat([about, ended.value.drop(columns="sha256")], axis=1)
+
+
 def test_every_kind_is_explained_in_full_sentences():
     assert sorted(KINDS) == sorted(KIND_NAMES)
     for kind in KINDS.values():
@@ -85,6 +98,54 @@ def test_formats_that_fell_by_chance_give_nothing_away():
 def test_a_guess_never_counts_the_image_itself():
     values, labels = np.array(["x", "x", "y"]), np.array([0, 1, 1])
     assert giveaways.guesses(values, labels).tolist() == [1, 0, -1]
+
+
+@pytest.mark.parametrize(("values", "classes"), [(1, 2), (3, 3), (40, 6), (300, 50)])
+def test_guesses_are_those_of_counting_for_each_image(values: int, classes: int):
+    rng = np.random.default_rng(values)
+    shown = rng.integers(0, values, 300).astype(str)
+    labels = np.append(np.arange(classes), rng.integers(0, classes, 300 - classes))
+    guessed = giveaways.guesses(shown, labels)
+    for row, guess in enumerate(guessed):
+        others = (shown == shown[row]) & (np.arange(300) != row)
+        counts = np.bincount(labels[others], minlength=classes)
+        best = np.flatnonzero(counts == counts.max())
+        assert guess == (best[0] if len(best) == 1 else -1)
+    for label, strength in enumerate(giveaways.correlations(guessed, labels)):
+        taken, true = guessed == label, labels == label
+        alike = taken.all() or not taken.any()
+        assert strength == pytest.approx(0.0 if alike else np.corrcoef(taken, true)[0, 1])
+
+
+def test_guesses_of_many_values_and_classes_take_little_memory():
+    n, classes = 100_000, 2_000
+    values, labels = np.arange(n).astype(str), np.arange(n) % classes
+    tracemalloc.start()
+    giveaways.guesses(values, labels)
+    giveaways.guesses(np.full(n, "x"), labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
+def test_a_class_of_gray_images_among_color_is_given_away():
+    said = giveaways_in(table(40, color=[0.0, 60.0] * 20))
+    assert "20 of 20 images of a are gray; of all others 0 of 20" in said
+
+
+def test_a_class_of_dark_photos_is_given_away():
+    said = giveaways_in(table(40, brightest=[0.3, 0.9] * 20, darkest=[0.0, 0.3] * 20))
+    expected = "20 of 20 images of a are between 12% and 25% bright on the whole; of all others"
+    assert any(one.startswith(expected) for one in said)
+
+
+@pytest.mark.parametrize("name", ["hymenoptera", "sign-digits"])
+def test_of_real_photos_none_is_given_away_nor_bad_by_nature(test_data: Path, name: str):
+    measured = measured_of(test_data / "data" / f"{name}.zip")
+    assert giveaways_in(measured) == []
+    found, notes = faults.found(measured)
+    assert {one.kind for one in found} <= {"odd_aspect", "grayscale"} and notes == []
+    assert sum(len(one.groups) for one in found) <= 5
 
 
 @pytest.mark.parametrize(
