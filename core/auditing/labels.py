@@ -25,6 +25,7 @@ TRUSTED, SURE = 0.8, 0.05
 LEAST_DOUBT = 0.25
 SMALLEST_CLASS = 5
 NEAREST = 4
+BLOCK = 1024
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
@@ -55,22 +56,60 @@ def probabilities(
 def out_of_fold(vectors: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> np.ndarray:
     """Ridge regression's scores for each image when its fold is left out of the fit: N×C.
 
-    Only sums over images are solved, F×F, whatever their number.
+    Only sums over images are solved, F×F, whatever their number; scores are kept for the chosen
+    penalty alone, since N×C may be gigabytes.
     """
-    targets = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
-    targets -= targets.mean(axis=0)
-    both, with_targets = vectors.T @ vectors, vectors.T @ targets
+    n, classes = len(labels), int(labels.max()) + 1
+    means = np.bincount(labels, minlength=classes) / n
+    both, with_targets = vectors.T @ vectors, sums(vectors, labels, means)
     total = float(np.trace(both))
-    tried = np.empty((len(STRENGTHS), *targets.shape), dtype=np.float32)
+    solved = {}
+    errors = np.zeros(len(STRENGTHS))
     for part in np.unique(parts):
-        rows = vectors[parts == part]
+        own = parts == part
+        rows, true = vectors[own], labels[own]
         squares, axes = np.linalg.eigh((both - rows.T @ rows).astype(np.float64))
-        learned = axes.T @ (with_targets - rows.T @ targets[parts == part])
+        learned = axes.T @ (with_targets - sums(rows, true, means))
+        solved[part] = (squares, axes, learned)
         for place, share in enumerate(STRENGTHS):
-            shrunk = learned / (np.maximum(squares, 0) + share * total / len(squares))[:, None]
-            tried[place][parts == part] = rows @ (axes @ shrunk)
-    errors = [float(((scores - targets) ** 2).sum()) for scores in tried]
-    return np.asarray(tried[int(np.argmin(errors))])
+            weights = fitted(*solved[part], share * total)
+            errors[place] += squared_error(rows, true, weights, means)
+    share = STRENGTHS[int(np.argmin(errors))]
+    scores = np.empty((n, classes), dtype=np.float32)
+    for part, fit in solved.items():
+        scores[parts == part] = vectors[parts == part] @ fitted(*fit, share * total)
+    return scores
+
+
+def sums(vectors: np.ndarray, labels: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Features times one-hot classes less their means, F×C, without making N×C.
+
+    vectors: N×F. labels: N int64. means: the share of each class in all images, C.
+    """
+    of_class = np.zeros((len(means), vectors.shape[1]))
+    np.add.at(of_class, labels, vectors)
+    return np.asarray(of_class.T - np.outer(vectors.sum(axis=0, dtype=np.float64), means))
+
+
+def fitted(
+    squares: np.ndarray, axes: np.ndarray, learned: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Weights of the ridge F×C float32, from the eigenvalues and axes of what it learned from."""
+    shrunk = learned / (np.maximum(squares, 0) + penalty / len(squares))[:, None]
+    return np.asarray((axes @ shrunk).astype(np.float32))
+
+
+def squared_error(
+    vectors: np.ndarray, labels: np.ndarray, weights: np.ndarray, means: np.ndarray
+) -> float:
+    """Summed over images and classes, a block of images at a time."""
+    error = 0.0
+    for start in range(0, len(labels), BLOCK):
+        true = labels[start : start + BLOCK]
+        apart = vectors[start : start + BLOCK] @ weights + means.astype(np.float32)
+        apart[np.arange(len(true)), true] -= 1
+        error += float((apart**2).sum())
+    return error
 
 
 def suspects(probable: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -150,10 +189,17 @@ def doubts(
         groups.append(
             Group(
                 (str(names[row]),),
-                f"labelled {classes[numbers[row]]} ({probable[row, numbers[row]]:.0%} probable), "
-                f"looks like {classes[best]} ({probable[row, best]:.0%})",
+                f"labelled {classes[numbers[row]]} "
+                f"({percent(probable[row, numbers[row]])} probable), looks like {classes[best]} ({percent(probable[row, best])})",
                 to=str(classes[best]),
                 near=tuple(map(str, names[near])),
             )
         )
     return groups
+
+
+def percent(probability: float) -> str:
+    """A probability in words; never 0 % nor 100 %, since nothing learned is certain."""
+    if probability < 0.01:
+        return "under 1 %"
+    return "over 99 %" if probability > 0.99 else f"{probability:.0%}"

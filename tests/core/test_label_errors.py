@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,35 @@ def test_scores_are_those_of_a_fit_that_has_not_seen_the_fold():
     tried = [slowly(share) for share in labels.STRENGTHS]
     best = min(tried, key=lambda values: float(((values - targets) ** 2).sum()))
     assert np.allclose(scores, best, atol=1e-4)
+
+
+def test_scores_of_many_classes_are_made_once_and_not_for_each_penalty():
+    n, classes = 20_000, 500
+    rng = np.random.default_rng(0)
+    vectors, truth = rng.normal(size=(n, 8)).astype(np.float32), np.arange(n) % classes
+    tracemalloc.start()
+    scores = labels.out_of_fold(vectors, truth, np.arange(n) % 5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scores.shape == (n, classes) and peak < 2 * scores.nbytes
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [(0.0, "under 1 %"), (0.0099, "under 1 %"), (0.014, "1%"), (0.5, "50%"), (1.0, "over 99 %")],
+)
+def test_nothing_is_said_to_be_certain(probability: float, said: str):
+    assert labels.percent(probability) == said
+
+
+def test_doubts_say_how_probable_the_classes_are():
+    vectors, truth = clouds(400, apart=9.0)
+    given, _ = planted(truth, 0.05)
+    alone = np.full(400, "")
+    found, _ = labels.found(np.arange(400).astype(str), given.astype(str), vectors, alone, 0)
+    said = [group.about for one in found for group in one.groups]
+    assert any("(under 1 % probable), looks like" in about for about in said)
+    assert all("(0%" not in about and "(100%" not in about for about in said)
 
 
 def test_copies_are_never_on_both_sides_of_a_fold():
