@@ -51,6 +51,9 @@ SMALLEST_SIDE = 8
 # The least that tells two photos of the same kind apart from two copies of one photo.
 GRAY_SIDE = 64
 ODD_ASPECT = 50
+# Floats that are shares of full brightness may be a little above 1: resampling overshoots.
+MOST_SHARE = 1.5
+MOST_SAMPLED = 1_000_000
 # A JPEG with a second picture inside (stereo cameras, some phones) opens as MPO.
 MULTI_JPEG = "MPO"
 # What Pillow warns of is either judged here or shown to the user in our own words.
@@ -77,11 +80,18 @@ class Facts:
     gray: np.ndarray = field(compare=False, repr=False)
 
 
-def refused(why: str) -> ImageRefused:
+def refused(
+    why: str, remedy: str = "Open it in an image program and save it as JPEG or PNG."
+) -> ImageRefused:
     """The refusal of one file, for the given reason."""
-    return ImageRefused(
-        f"The file cannot be used as an image: {why}.",
-        "Open it in an image program and save it as JPEG or PNG.",
+    return ImageRefused(f"The file cannot be used as an image: {why}.", remedy)
+
+
+def beyond(said: str, limit: str, most: int, unit: str = "") -> ImageRefused:
+    """The refusal of one file that is beyond a limit of the settings."""
+    return refused(
+        f"it has {said} and the limit is {most:,}{unit}",
+        f"Save it smaller, or raise HEADSTART_{limit.upper()}.",
     )
 
 
@@ -95,7 +105,7 @@ def opened(content: bytes, limits: Settings | None = None) -> Image.Image:
         raise refused("it is empty")
     limits = limits or settings()
     if len(content) > limits.max_file_bytes:
-        raise refused(f"it has {len(content):,} bytes and the limit is {limits.max_file_bytes:,}")
+        raise beyond(f"{len(content):,} bytes", "max_file_bytes", limits.max_file_bytes)
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
@@ -103,11 +113,11 @@ def opened(content: bytes, limits: Settings | None = None) -> Image.Image:
     except DECODER_ERRORS as error:
         raise refused(f"its header is broken ({error})") from error
     width, height = image.size
-    shape = f"it has {width:,} × {height:,} pixels"
+    shape = f"{width:,} × {height:,} pixels"
     if width * height > limits.max_pixels:
-        raise refused(f"{shape} and the limit is {limits.max_pixels:,}")
+        raise beyond(shape, "max_pixels", limits.max_pixels)
     if max(width, height) > limits.max_side:
-        raise refused(f"{shape} and the limit is {limits.max_side:,} a side")
+        raise beyond(shape, "max_side", limits.max_side, " a side")
     if width < 1 or height < 1:
         raise refused("it has no pixels")
     if format_of(image) == "JPEG" and scans(content) > MOST_SCANS:
@@ -198,16 +208,28 @@ def to_8_bit(pixels: np.ndarray) -> np.ndarray:
     """Gray pixels of any range as uint8: H×W.
 
     Whole numbers are divided by the range of the fewest bits that hold them (a 12-bit camera
-    fills 0–4095 of its 16 bits); floats up to 1 are taken as shares of full brightness.
+    fills 0–4095 of its 16 bits). Floats are taken as shares of full brightness if 99 of 100 that
+    are above 0 are at most 1.5: what is above 1 is then clipped. The lowest is black if more than
+    1 in 100 are negative (signed data), else 0 is. What is no number is black.
     """
-    values = np.nan_to_num(pixels.astype(np.float64), posinf=0.0, neginf=0.0)
-    values = np.maximum(values, 0.0)
+    finite = np.isfinite(pixels)
+    values = np.where(finite, pixels, 0).astype(np.float64)
+    low = float(values.min(initial=0.0)) if share_of(values, 1) < 0.0 else 0.0
     top = float(values.max(initial=0.0))
-    if np.issubdtype(pixels.dtype, np.floating):
-        full = 1.0 if top <= 1.0 else max(255.0, top)
+    if not np.issubdtype(pixels.dtype, np.floating):
+        full = float(2 ** max(8, int(top - low).bit_length()) - 1)
+    elif share_of(values[values > 0.0], 99) <= MOST_SHARE:
+        full = 1.0 - low
     else:
-        full = float(2 ** max(8, int(top).bit_length()) - 1)
-    return np.asarray(np.round(values * (255.0 / full)), dtype=np.uint8)
+        full = max(255.0, top - low)
+    scaled = np.where(finite, np.clip((values - low) * (255.0 / full), 0.0, 255.0), 0.0)
+    return np.asarray(np.round(scaled), dtype=np.uint8)
+
+
+def share_of(values: np.ndarray, percent: float) -> float:
+    """The value that so many of 100 pixels are at most; of every so-manieth of very many; or 0."""
+    few = values.ravel()[:: max(1, values.size // MOST_SAMPLED)]
+    return float(np.percentile(few, percent)) if few.size else 0.0
 
 
 def examine(content: bytes, name: str, limits: Settings | None = None) -> Facts:

@@ -103,7 +103,8 @@ def read_all(read: Callable[[int], bytes], member: Member, limit: int) -> bytes:
     """
     if member.size > limit:
         raise ImageRefused(
-            f"It has {member.size:,} bytes and the limit is {limit:,}.", "Save it smaller."
+            f"It has {member.size:,} bytes and the limit is {limit:,}.",
+            "Save it smaller, or raise HEADSTART_MAX_FILE_BYTES.",
         )
     content = read(member.size + 1)
     if len(content) > member.size:

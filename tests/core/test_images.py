@@ -183,6 +183,30 @@ def test_float_pixels_that_are_no_numbers_are_black():
     assert (found[1:] == 128).all()
 
 
+@pytest.mark.parametrize("odd", [1.2, 50.0, -0.3])
+def test_a_pixel_out_of_range_does_not_change_the_others(odd: float):
+    ramp = np.tile(np.linspace(0, 1, 256), (32, 1)).astype(np.float32)
+    ramp[5, 5] = odd
+    found = images.to_8_bit(ramp)
+    assert np.abs(found[0] - np.arange(256.0)).max() <= 1
+    assert found[5, 5] == (255 if odd > 0 else 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "top", "dtype"),
+    [(-1, 1, "f4"), (-128, 127, "f4"), (-1000, 3000, "f4"), (-1024, 3071, "i4"), (-128, 127, "i2")],
+)
+def test_signed_pixels_keep_all_their_shades(low: float, top: float, dtype: str):
+    ramp = np.tile(np.linspace(low, top, 256), (32, 1)).astype(dtype)
+    assert np.abs(images.to_8_bit(ramp)[0] - np.arange(256.0)).max() <= 1
+
+
+def test_a_few_bright_spots_on_black_keep_their_shades():
+    spots = np.zeros((100, 100), np.float32)
+    spots[0, :3] = 1000, 2000, 4000
+    assert images.to_8_bit(spots)[0, :4].tolist() == [64, 128, 255, 0]
+
+
 def test_whole_numbers_of_32_bits_are_rescaled():
     ramp = np.linspace(0, 2**20 - 1, 256).astype(np.int32)
     found = pixels(saved(Image.fromarray(np.tile(ramp, (32, 1))), "TIFF"))
@@ -414,5 +438,6 @@ def test_what_people_take_for_a_photo_is_called_by_its_name(start: bytes, what: 
 )
 def test_a_refusal_says_the_number_and_the_limit(photo, monkeypatch, limit, value, said):
     monkeypatch.setenv(f"HEADSTART_{limit}", value)
-    with pytest.raises(ImageRefused, match=said):
+    with pytest.raises(ImageRefused, match=said) as refusal:
         images.decode(photo(0))
+    assert refusal.value.remedy == f"Save it smaller, or raise HEADSTART_{limit}."
