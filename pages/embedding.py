@@ -34,8 +34,15 @@ def view(dataset: Dataset) -> None:
         working.failure(job)
     points = maps.load(dataset)
     if points is None:
-        none_yet(dataset, live=live)
+        st.caption(HELP)
+        draw(dataset, "Draw the map", live=live)
         return
+    if absent := maps.missing(dataset, points):
+        st.info(
+            f"{absent:,} of {len(dataset.table):,} images are not on this map: they came after it "
+            "was drawn.", icon=":material/info:",
+        )  # fmt: skip
+        draw(dataset, "Draw again", live=live)
     if job is not None and job.result and job.result["note"]:
         st.caption(widgets.plain(job.result["note"]))
     chosen = drawn(dataset, points)
@@ -47,10 +54,9 @@ def view(dataset: Dataset) -> None:
     )
 
 
-def none_yet(dataset: Dataset, *, live: bool) -> None:
-    """What the map is, and the button that has it drawn."""
-    st.caption(HELP)
-    if not live and st.button("Draw the map", icon=":material/scatter_plot:", key="draw_map"):
+def draw(dataset: Dataset, label: str, *, live: bool) -> None:
+    """The button that has the map of this revision drawn."""
+    if not live and st.button(label, icon=":material/scatter_plot:", key="draw_map"):
         values = {"dataset": dataset.id, "revision": dataset.revision}
         widgets.refused(lambda: jobs.start("map", values, "Drawing the map"))
         st.rerun()

@@ -184,17 +184,14 @@ def doubts(
     trusted[wrong] = False
     groups = []
     for row in wrong:
-        best = int(probable[row].argmax())
+        own, best = int(numbers[row]), int(probable[row].argmax())
         near = nearest_of(vectors, row, np.flatnonzero(trusted & (numbers == best)), NEAREST)
-        groups.append(
-            Group(
-                (str(names[row]),),
-                f"labelled {classes[numbers[row]]} "
-                f"({percent(probable[row, numbers[row]])} probable), looks like {classes[best]} ({percent(probable[row, best])})",
-                to=str(classes[best]),
-                near=tuple(map(str, names[near])),
-            )
+        about = (
+            f"labelled {classes[own]} ({percent(probable[row, own])} probable), "
+            f"looks like {classes[best]} ({percent(probable[row, best])})"
         )
+        beside = tuple(map(str, names[near]))
+        groups.append(Group((str(names[row]),), about, to=str(classes[best]), near=beside))
     return groups
 
 

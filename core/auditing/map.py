@@ -83,6 +83,11 @@ def load(dataset: Dataset) -> pd.DataFrame | None:
     return table[table["name"].isin(set(dataset.table["name"]))].reset_index(drop=True)
 
 
+def missing(dataset: Dataset, points: pd.DataFrame) -> int:
+    """How many images of the dataset are not on its map, since they came after it was drawn."""
+    return int((~dataset.table["name"].isin(set(points["name"]))).sum())
+
+
 def drawn(dataset: Dataset) -> Generator[Step, None, np.ndarray]:
     """Places of all images, N×2 float32."""
     from core.auditing import seen

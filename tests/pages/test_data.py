@@ -267,6 +267,21 @@ def test_the_map_loses_what_was_excluded_and_names_are_shown_literally(looked_th
     assert any(name.startswith("&lt;b&gt;") for name in legend(app))
 
 
+def test_a_map_that_lacks_images_says_how_many_and_is_drawn_again(looked_through):
+    journal.record(looked_through.id, {"action": "exclude", "names": ["ants/0.jpg", "bees/0.jpg"]})
+    smaller = with_map(datasets.load(looked_through.id))
+    whole = opened("data", view="Map")
+    assert not whole.info and not [one for one in whole.button if one.key == "draw_map"]
+    journal.record(looked_through.id, {"action": "undo", "of": smaller.revision})
+    app = opened("data", view="Map")
+    every = len(looked_through.table)
+    assert app.info[0].value.startswith(f"2 of {every} images are not on this map")
+    app.button(key="draw_map").click().run()
+    (job,) = jobs.of("map")
+    job.cancel()
+    assert job.values == {"dataset": smaller.id, "revision": smaller.revision + 1}
+
+
 # --- the split ---------------------------------------------------------------------------------
 
 
