@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from core.data import dataset as datasets
-from core.data import journal, names, replay, signatures, twins
+from core.data import grouping, journal, names, replay, signatures, split, twins
 from core.data.actions import Before
 from core.data.dataset import Dataset
 from core.storage import Json, sync_folder, sync_tree
@@ -112,17 +112,36 @@ def fitting(before: Before, rows: Sequence[Json]) -> list[Json]:
 def beside_copies(dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     """New images in the group of their near-duplicates, and in the part of those the dataset has.
 
-    A group is named after a content in it, so that one that was alone before needs no change.
+    A group is named after a content in it, so that one that was alone before needs no change. Where
+    a split was saved, its way of grouping by name counts too, and what belongs to no old image is
+    divided in its shares.
     """
     union = pd.concat([dataset.table, table], ignore_index=True)
     fresh = np.arange(len(union)) >= len(dataset.table)
     found = twins.groups(replace(dataset, table=union), fresh)
+    saved = replay.saved_split(dataset.folder, dataset.revision)
+    if saved:
+        found = grouping.merged(union.assign(group=found), saved["group_by"])
     known: dict[str, tuple[str, str]] = {"": ("", "")}
     columns = [dataset.table[column] for column in ("group", "sha256", "part")]
     for name, group, sha256, part in zip(found, *columns, strict=False):  # the old ones alone
-        known.setdefault(name, (group or sha256[:NAME_LENGTH], part))
+        # Without a part beside others that have one, an image is learned from: `split.given`.
+        of_old = part or ("train" if saved else "")
+        known.setdefault(name, (group or sha256[:NAME_LENGTH], of_old))
     new = [known.get(name, (name, "")) for name in found[len(dataset.table) :]]
     parts = [part or beside for part, (_, beside) in zip(table["part"], new, strict=True)]
-    return table.assign(group=[group for group, _ in new], part=parts).astype(
+    grouped = table.assign(group=[group for group, _ in new], part=parts).astype(
         {"group": "str", "part": "str"}
     )
+    return divided(grouped, saved) if saved else grouped
+
+
+def divided(table: pd.DataFrame, saved: Json) -> pd.DataFrame:
+    """New images that have no part yet in parts of their own, as a saved split was drawn."""
+    parts = table["part"].to_numpy(dtype=str)
+    of_group = {group: part for group, part in zip(table["group"], parts, strict=True) if part}
+    of_group[""] = ""
+    beside = np.array([of_group.get(group, "") for group in table["group"]], dtype=str)
+    parts = np.where(parts == "", beside, parts)
+    drawn = split.draw(table, parts == "", split.PARTS, saved["shares"], saved["seed"])
+    return table.assign(part=np.where(parts == "", drawn, parts)).astype({"part": "str"})

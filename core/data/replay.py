@@ -63,6 +63,13 @@ def standing(lines: Lines) -> list[Json]:
     return [one for one in lines if one["action"] != "undo" and one["revision"] not in gone]
 
 
+def saved_split(folder: Path, revision: int) -> Json | None:
+    """The line that made the split of a revision; None where the dataset or a recipe says it."""
+    made = [line for line in lines_of(folder) if line["revision"] <= revision]
+    found = [line for line in standing(made) if line["action"] == "split"]
+    return found[-1] if found else None
+
+
 def first_table(folder: Path) -> pd.DataFrame:
     """The table of revision 1, with every column of today."""
     return with_columns(pd.read_parquet(folder / "images.parquet"))
@@ -156,8 +163,12 @@ def divided(state: State, line: Json, folder: Path) -> State:
 
 
 def added(state: State, line: Json, folder: Path) -> State:
-    """The images of another upload besides."""
-    return joined(state, with_columns(pd.read_parquet(folder / line["added"])))
+    """The images of another upload besides.
+
+    They lose the parts they were drawn for when the split that they were drawn for is taken back.
+    """
+    table = with_columns(pd.read_parquet(folder / line["added"]))
+    return joined(state, table if state.parts.any() else table.assign(part=""))
 
 
 APPLY: dict[str, Apply] = {

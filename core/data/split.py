@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from core.data import grouping
+from core.data import grouping, replay
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused
 
@@ -204,8 +204,16 @@ def how(dataset: Dataset, seed: int) -> str:
     parts = given(table["part"].to_numpy(dtype=str))
     both = int((leaking(table, parts) & (parts == "train")).sum())
     leak = f" {both:,} training images have a copy in another part, see the findings."
+    saved = replay.saved_split(dataset.folder, dataset.revision)
     if {"val", "test"} <= brought:
-        return "The dataset brought this split itself." + (leak if both else "")
+        origin = f"was saved in revision {saved['revision']}" if saved else "came with the dataset"
+        return f"This split {origin}.{leak if both else ''}"
+    if saved:
+        return (
+            f"The split saved in revision {saved['revision']} has lost a part since. What is left "
+            f"of it is the test; the validation images are drawn from its training images, class "
+            f"by class, with seed {seed}.{leak if both else ''}"
+        )
     return (
         "The dataset brought its own test images; the validation images were drawn from its "
         f"training images, class by class, with seed {seed}.{leak if both else ''}"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.data import dataset, importing, journal
+from core.data import dataset, importing, journal, split
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused, NotFound
 from tests.conftest import make_photo
@@ -95,10 +95,10 @@ def test_one_class_alone_can_be_added_if_the_dataset_has_it(insects, make_zip):
 
 
 def test_an_upload_with_a_split_does_not_fix_that_of_a_dataset_without(insects, make_zip):
-    split = {f"{part}/{name}": content for part, seeds in (("train", (7, 8)), ("test", (9,)))
+    divided = {f"{part}/{name}": content for part, seeds in (("train", (7, 8)), ("test", (9,)))
              for label, kind in (("ants", 0), ("bees", 1))
              for name, content in photos(label, *seeds, kind=kind).items()}  # fmt: skip
-    more = appended(insects, make_zip, split)
+    more = appended(insects, make_zip, divided)
     assert len(more.table) == 12 and set(more.table["part"]) == {""}
 
 
@@ -176,3 +176,42 @@ def test_a_near_duplicate_of_an_old_image_goes_into_its_group_and_its_part(make_
         image, copy = by_name.loc[f"ants/{n}.png"], by_name.loc[f"ants/copy {n}.jpg"]
         assert copy["part"] == image["part"] != ""
         assert copy["group"] and copy["group"] in (image["group"], image["sha256"][:16])
+
+
+def test_new_images_are_divided_as_the_saved_split_was_until_that_is_taken_back(make_zip):
+    old = {f"{label}/{n}.png": blotches(n + 50 * kind)
+           for kind, label in enumerate(("ants", "bees")) for n in range(8)}  # fmt: skip
+    first = importing.import_all(make_zip(old))
+    second = journal.record(first.id, {"action": "split", "shares": [0.5, 0.25, 0.25], "seed": 1})
+    assert split.how(second, 0) == "This split was saved in revision 2."
+    new = {f"moths/{n}.png": blotches(n + 200) for n in range(12)}
+    new |= {f"ants/more {n}.png": blotches(n + 300) for n in range(4)}
+    third = importing.import_all(make_zip(new, "more.zip"), into=first.id)
+    moths = third.table[third.table["label"] == "moths"]
+    assert dict(moths["part"].value_counts()) == {"train": 6, "val": 3, "test": 3}
+    former = third.table[third.table["name"].isin(old)]
+    assert list(former["part"]) == list(second.table["part"])
+    assert split.how(third, 0) == "This split was saved in revision 2."
+    without = journal.record(first.id, {"action": "undo", "of": 2})
+    assert set(without.table["part"]) == {""} and len(without.table) == 32
+    assert "drawn with seed 0" in split.how(without, 0)
+    again = journal.record(first.id, {"action": "undo", "of": 4})
+    assert again.digest == third.digest
+
+
+def test_new_images_of_a_patient_go_where_a_split_by_patients_put_the_old_ones(make_zip):
+    old = {f"{label}/p{n}{label}_left.png": blotches(n + 50 * kind)
+           for kind, label in enumerate(("ants", "bees")) for n in range(8)}  # fmt: skip
+    first = importing.import_all(make_zip(old))
+    action = {"action": "split", "shares": [0.4, 0.3, 0.3], "group_by": "before_"}
+    former = journal.record(first.id, action).table.set_index("name")
+    new = {name.replace("left", "right"): blotches(n + 300) for n, name in enumerate(old)}
+    new |= {f"ants/new_{n}.png": blotches(n + 400) for n in range(5)}
+    table = importing.import_all(make_zip(new, "more.zip"), into=first.id).table.set_index("name")
+    for name in old:
+        added = table.loc[name.replace("left", "right")]
+        assert added["part"] == former.loc[name, "part"]
+        assert added["group"] == former.loc[name, "group"] != ""
+    assert (
+        table.loc[[f"ants/new_{n}.png" for n in range(5)], ["part", "group"]].nunique().eq(1).all()
+    )
