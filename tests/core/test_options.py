@@ -34,6 +34,7 @@ TUNED = {"technique.name": "finetune"}
 MLP, SVM, KNN = {"head.kind": "mlp"}, {"head.kind": "svm"}, {"head.kind": "knn"}
 SGD = {"optimizer.name": "sgd"}
 LONGER = {"schedule.epochs": 4}
+BY_ACCURACY = {"stopping.metric": "val_accuracy"}
 FALLING = {**LONGER, "schedule.name": "plateau", "optimizer.learning_rate": 1.0}
 Case = tuple[dict[str, Any], Any]  # the other values, and the value that must count
 
@@ -135,7 +136,9 @@ CASES: dict[str, list[Case]] = {
     "compute.precision": [(TUNED, "bf16")],
     # Fewer than ten validation images are not calibrated on.
     "finish.calibrate": [({"data.split": [0.5, 0.3, 0.2]}, False)],
-    "finish.soup": [({**LONGER}, True), ({**TUNED, **LONGER}, True)],
+    # By a loss that falls all the way no earlier epoch would be let into the soup.
+    "finish.soup": [
+        ({**LONGER, **BY_ACCURACY}, True), ({**TUNED, **LONGER, **BY_ACCURACY}, True)],
     "seed": [({}, 1)],
 }  # fmt: skip
 # auto is one of the others; fp16 needs a graphics processor.
