@@ -162,7 +162,7 @@ def test_a_worker_that_cannot_work_says_why(dataset):
     run = made(dataset, SMALL)
     (dataset.folder / "images.parquet").unlink()
     (dataset.folder / "dataset.json").unlink()
-    assert worker(run).wait(60) == 0
+    assert worker(run).wait(240) == 0
     ended = runs.ended(run.events())
     assert runs.state_of(run) == "failed"
     assert "no dataset" in ended.what and ended.remedy
@@ -173,7 +173,7 @@ def test_a_torn_last_line_of_events_is_passed_over_and_mended(dataset):
     path = run.folder / "events.jsonl"
     path.write_bytes(b'{"kind": "Note", "text": "whole"}\n{"kind": "Not')
     assert len(run.events()) == 1
-    assert worker(run).wait(60) == 0
+    assert worker(run).wait(240) == 0
     assert run.events()[0].text == "whole"
     assert runs.state_of(run) == "finished"
 
