@@ -99,7 +99,7 @@ def test_stopping_keeps_the_best_epoch_scored_and_resuming_goes_on(dataset):
     with pytest.raises(NotNow):
         runs.ready_to_resume(run)
     runs.ask_to_stop(run)
-    assert process.wait(60) == 0
+    assert process.wait(240) == 0
     assert runs.state_of(run) == "stopped"
     assert figures(run)["test"]["n"] > 0
     assert run.predictions.exists()
@@ -109,7 +109,7 @@ def test_stopping_keeps_the_best_epoch_scored_and_resuming_goes_on(dataset):
     wait(lambda: kinds(run).count("Started") == 2)
     wait(lambda: epochs_of(run.events())[-1].epoch > before)
     again.terminate()  # SIGTERM is the same as the stop file.
-    assert again.wait(60) == 0
+    assert again.wait(240) == 0
     assert runs.result_of(run.events())["epochs"] > before
 
 
@@ -118,10 +118,10 @@ def test_two_workers_never_train_the_same_run(dataset):
     first = worker(run)
     wait(lambda: runs.state_of(run) == "running")
     second = worker(run)
-    assert second.wait(60) == 2
+    assert second.wait(240) == 2
     assert "being trained already" in (run.folder / "worker.log").read_text()
     runs.ask_to_stop(run)
-    assert first.wait(60) == 0
+    assert first.wait(240) == 0
     assert kinds(run).count("Started") == 1
 
 
