@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from core.data.members import PACK_AGAIN, Member, Source, clean_name, guarded, read_all
+from core.data.members import (
+    PACK_AGAIN,
+    SMALL,
+    Member,
+    Source,
+    clean_name,
+    guarded,
+    read_all,
+    too_many,
+)
 from core.errors import ArchiveRefused
 from core.settings import settings
 
@@ -22,6 +31,9 @@ UNICODE_PATH = 0x7075
 # Signature, lengths of name and extra field; what lies between stands in the list of contents too
 # (PKWARE's APPNOTE 6.3.10, 4.3.7).
 LOCAL_HEADER = struct.Struct("<4s22xHH")
+# Lengths of name, extra field and comment in the list of contents (4.3.12); bytes of an entry.
+ENTRY, USUAL_ENTRY = struct.Struct("<28xHHH12x"), 500
+ZIP64_END = 56 + 20  # Its end record and where that lies (4.3.14, 4.3.15).
 USUAL_EXTRA, MOST_OVERHEAD = 64, 100_000
 
 
@@ -49,6 +61,7 @@ def packed(info: zipfile.ZipInfo) -> Packed:
 @contextmanager
 def opened_zip(path: Path) -> Iterator[Source]:
     """A zip; only stored and deflated members that do not overlap, none encrypted or a link."""
+    judge_contents(path)
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         for info in infos:
@@ -64,6 +77,35 @@ def opened_zip(path: Path) -> Iterator[Source]:
     with path.open("rb", buffering=0) as file:
         reader = Reader(file, settings().max_file_bytes)
         yield Source(members, guarded(reader.read), folders=folders)
+
+
+def judge_contents(path: Path) -> None:
+    """Refuse a list of contents that is too long before it is read: a million take a minute."""
+    limit = settings().max_files
+    with path.open("rb") as file:
+        # As zipfile finds it, for two programs may find two of them.
+        end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        if end is None:
+            return
+        size = end[5]
+        if size > max(SMALL, limit * USUAL_ENTRY):
+            raise ArchiveRefused("Its list of contents is too large.", PACK_AGAIN)
+        start = end[9] - size - (ZIP64_END if end[0] == b"PK\6\6" else 0)
+        # The number of members that is written there may lie.
+        if size > limit * ENTRY.size and start >= 0:
+            file.seek(start)
+            entries = counted(file.read(size), limit + 1)
+            if entries > limit:
+                raise too_many(entries, limit)
+
+
+def counted(contents: bytes, most: int) -> int:
+    """How many members a list of contents has; counted to `most`."""
+    count = place = 0
+    while count < most and place + ENTRY.size <= len(contents):
+        place += ENTRY.size + sum(ENTRY.unpack_from(contents, place))
+        count += 1
+    return count
 
 
 class Reader:

@@ -263,6 +263,50 @@ def test_an_archive_of_too_many_files_is_refused(tmp_path, make_zip, make_folder
             contents(path)
 
 
+def test_a_zip_of_too_many_files_is_refused_before_they_are_listed(make_zip, monkeypatch):
+    path = make_zip({f"a/{number}.jpg": b"" for number in range(5)})
+    content = path.read_bytes()
+    path.write_bytes(content[:-14] + struct.pack("<HH", 1, 1) + content[-10:])  # It says one.
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "5")
+    assert len(contents(path)) == 5
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "4")
+    monkeypatch.delattr(zipfile, "ZipFile")
+    with pytest.raises(ArchiveRefused, match="holds 5 files or more, and the limit is 4"):
+        contents(path)
+
+
+def test_a_zip_whose_list_of_contents_is_huge_is_refused(make_zip, monkeypatch):
+    path = make_zip({"a.jpg": b"", "b.jpg": b""})
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "2")
+    monkeypatch.setattr(zips, "SMALL", 90)
+    monkeypatch.setattr(zips, "USUAL_ENTRY", 46)
+    with pytest.raises(ArchiveRefused, match="list of contents is too large"):
+        contents(path)
+
+
+def test_a_large_zip_with_a_long_comment_is_counted_too(make_zip, monkeypatch):
+    path = make_zip({f"{number}.jpg": b"" for number in range(5)})
+    with zipfile.ZipFile(path, "a") as file:
+        file.comment = b"by a camera"
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "5")
+    assert len(contents(path)) == 5
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "4")
+    with pytest.raises(ArchiveRefused, match="files or more"):
+        contents(path)
+
+
+def test_a_zip_of_the_large_kind_is_counted_too(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 3)
+    path = zip_of(tmp_path / "a.zip", *((f"{number}.jpg", b"") for number in range(5)))
+    assert b"PK\6\6" in path.read_bytes()
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "5")
+    assert len(contents(path)) == 5
+    monkeypatch.setenv("HEADSTART_MAX_FILES", "4")
+    monkeypatch.delattr(zipfile, "ZipFile")
+    with pytest.raises(ArchiveRefused, match="files or more"):
+        contents(path)
+
+
 def test_a_file_over_the_limit_is_refused_alone(make_zip: Callable[..., Path], monkeypatch):
     monkeypatch.setenv("HEADSTART_MAX_FILE_BYTES", "1000")
     with archive.opened(make_zip({"a/1.jpg": bytes(1001), "b/2.jpg": bytes(1000)})) as source:

@@ -95,7 +95,7 @@ def left_outside(outside: Path) -> list[Path]:
         path
         for path in outside.rglob("*")
         if outside / "home" / "datasets" not in (path, *path.parents)
-        and path not in (outside / "home", outside / "photos")
+        and path not in (outside / "home", outside / "photos", outside / "home" / "placing.lock")
     ] + list((outside / "home" / "datasets").glob(".*"))
 
 
