@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from core import machine
 from core.data import images, importing
 from core.errors import HeadstartError
@@ -28,7 +31,8 @@ def image(path: Path) -> dict[str, Any]:
     facts = images.examine(content, path.name)
     picture = images.decode(content, 224)
     assert picture.mode == "RGB"
-    return {"warnings": list(facts.remarks)}
+    small = picture.resize((8, 8), Image.Resampling.BOX)
+    return {"warnings": list(facts.remarks), "colors": np.asarray(small).ravel().tolist()}
 
 
 def archive(path: Path) -> dict[str, Any]:
