@@ -62,6 +62,8 @@ SECONDS_TO_GET_THE_LOCK = 5.0
 SECONDS_BETWEEN_STEPS = 0.2
 SECONDS_TO_OBEY = 10.0
 HOURS_KEPT = 24
+# What an addition to a dataset leaves there when it is killed.
+ADDING = "[!.]*/adding.json"
 REPORT = "The job's log has the details; please report them."
 # Processes started from here, which are asked for themselves, so that they are reaped.
 started_here: dict[str, subprocess.Popen[bytes]] = {}
@@ -212,6 +214,8 @@ def clean_up() -> None:
     """Remove what dead jobs left half-done, and jobs that are over for a day."""
     for folder in (settings().datasets, settings().jobs):
         storage.remove_unfinished(folder)
+    if any(settings().datasets.glob(ADDING)):
+        import_module("core.data.appending").clean_up()
     for path in settings().jobs.glob("[!.]*/job.json"):
         with suppress(OSError):
             touched = max(p.stat().st_mtime for p in path.parent.iterdir())

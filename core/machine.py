@@ -38,8 +38,13 @@ def keep_heap() -> None:
 
 def cores() -> int:
     """Physical processor cores that this process may use: hyper-threads slow convolutions down."""
+    return max(1, min(psutil.cpu_count(logical=False) or 1, processors()))
+
+
+def processors() -> int:
+    """Processors that this process may use, hyper-threads among them: decoding gains by them."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
+    return usable or 1
 
 
 def peak_memory_mb() -> float:

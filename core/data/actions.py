@@ -261,14 +261,13 @@ def check_undo(before: Before, values: Json) -> Json:
 
 
 def check_add(before: Before, values: Json) -> Json:
-    """The rows of an upload whose images lie in the dataset's folder already."""
+    """The rows of an upload whose images lie in the dataset's folder, and what is to be said."""
     if not len(values["added"]):
         raise DatasetRefused(
             f"{before.dataset.name} has all of these images already.", "There is nothing to add."
         )
     name = clean_text(str(values["name"]), LONGEST_CLASS_NAME)
-    added, skipped = values["added"], values["skipped"]
-    return {"name": name, "images": len(added), "added": added, "skipped": skipped}
+    return {"images": len(values["added"]), **values, "name": name}
 
 
 def plural(n: int) -> str:

@@ -8,12 +8,13 @@ thing agree in their light and dark areas; only copies agree in detail.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+
+from core import machine
 
 SIDE = 64
 
@@ -63,7 +64,7 @@ def followed(levels: tuple[Level, ...], grays: np.ndarray, pairs: np.ndarray) ->
     """Likeness on the last of some levels, P float32; 0 for pairs that fell short on any."""
     pairs, alive = pairs.copy(), np.arange(len(pairs))
     moves, found = np.zeros((len(pairs), 4), np.float32), np.zeros(len(pairs), np.float32)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(machine.processors()) as pool:
         for level in levels:
             size = PIXELS_AT_ONCE // level.side**2
             chunks = [alive[start : start + size] for start in range(0, len(alive), size)]

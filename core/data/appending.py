@@ -1,12 +1,14 @@
 """A second upload into a dataset: its new images become a revision, those it has already do not.
 
-Contents go into the dataset's folder first, under their hashes, where nothing reads them yet; then
-one line of the journal makes the revision. An addition that dies before it has changed nothing.
+Copies are looked for while others may go on correcting. Then, under the journal's lock, contents
+move into the dataset's folder, under their hashes, where nothing reads them yet, and one line of
+the journal makes the revision. What an addition that died had moved is removed by the next start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,57 +19,134 @@ from core.data import dataset as datasets
 from core.data import grouping, journal, names, replay, signatures, split, twins
 from core.data.actions import Before
 from core.data.dataset import Dataset
-from core.storage import Json, sync_folder, sync_tree
+from core.data.noticing import Seen, counted, notes
+from core.errors import HeadstartError
+from core.settings import settings
+from core.storage import Json, read_json, sync_folder, sync_tree, write_json
 
-# Of the content that a group is named after.
-NAME_LENGTH = 16
+UNDIVIDED = (
+    "The upload says which images are for training and which for the test, and this dataset does "
+    "not: all are taken alike. To fix a division, save one on the page Split."
+)
 
 
 def append(
     dataset_id: str,
     folder: Path,
-    rows: Sequence[Json],
+    seen: Seen,
     skipped: Sequence[Json],
     name: str = "",
     who: str = "",
 ) -> Dataset:
     """Add images whose contents lie in `folder/images`; the dataset after it.
 
-    rows, skipped: as `dataset.write` takes them. Images whose content the dataset has, excluded
-    ones too, are skipped as well. name: what the journal calls the upload.
+    skipped: as `dataset.write` takes it. Images whose content the dataset has, excluded ones too,
+    are skipped as well. name: what the journal calls the upload.
     Raises: DatasetRefused when there is nothing new; what `journal.record` raises.
     """
-    settle(folder, datasets.folder_of(dataset_id), rows)
-    with journal.writing(dataset_id) as home:
-        before = journal.now(home)
-        fresh, copies = sifted(before, rows)
-        table = datasets.table_of(fitting(before, renamed(before, home, fresh)))
-        action = {
-            "action": "add",
-            "name": name,
-            "added": beside_copies(before.dataset, table),
-            "skipped": pd.DataFrame([*skipped, *copies], columns=["file", "why"], dtype="str"),
-        }
-        journal.write(home, before, action, who)
-    return datasets.load(dataset_id)
-
-
-def settle(folder: Path, home: Path, rows: Sequence[Json]) -> None:
-    """Move contents into a dataset's folder, safely on the disk; those that are there stay."""
+    home = datasets.folder_of(dataset_id)
     sync_tree(folder)
-    touched = set()
-    for sha256 in {str(row["sha256"]) for row in rows}:
-        former = folder / "images" / sha256[:2] / sha256
-        path = home / "images" / sha256[:2] / sha256
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            former.replace(path)
-            touched.add(path.parent)
-    for parent in touched:
-        sync_folder(parent)
-    with signatures.written(home) as sign:
-        for record in signatures.mapped(folder):
-            sign(record["sha256"].decode(), record["gray"])
+    signatures.taken_over(folder, home)
+    while True:
+        known = journal.now(home)
+        groups = near_copies(known, seen.rows)
+        with journal.writing(dataset_id):
+            before = journal.now(home)
+            if not before.state.table["sha256"].equals(known.state.table["sha256"]):
+                continue  # Somebody else has added images since: they may be copies too.
+            remove_leftovers(home)
+            action = addition(before, seen, skipped, groups)
+            with moved_in(folder, home, list(action["added"]["sha256"])):
+                journal.write(home, before, {"name": name, **action}, who)
+            return datasets.load(dataset_id)
+
+
+def near_copies(before: Before, rows: Sequence[Json]) -> dict[str, str]:
+    """The group of each content, old or new, as near-duplicates make it; "" for those alone."""
+    columns = ["sha256", "width", "height"]
+    old = before.state.table[columns].drop_duplicates("sha256")
+    new = pd.DataFrame(rows, columns=columns).drop_duplicates("sha256")
+    union = pd.concat([old, new[~new["sha256"].isin(old["sha256"])]], ignore_index=True)
+    grays, places = signatures.of(before.dataset, list(union["sha256"]))
+    fresh = np.arange(len(union)) >= len(old)
+    groups = twins.grouped(union, grays, places, fresh)
+    return dict(zip(union["sha256"], map(str, groups), strict=True))
+
+
+def addition(
+    before: Before, seen: Seen, skipped: Sequence[Json], groups: Mapping[str, str]
+) -> Json:
+    """The correction that adds what is new of an upload."""
+    fresh, copies = sifted(before, seen.rows)
+    table = datasets.table_of(fitting(before, renamed(before, fresh)))
+    return {
+        "action": "add",
+        "added": beside_copies(before.dataset, table, groups),
+        "skipped": pd.DataFrame([*skipped, *copies], columns=["file", "why"], dtype="str"),
+        "notes": noted(before, seen, table),
+    }
+
+
+def noted(before: Before, seen: Seen, table: pd.DataFrame) -> list[str]:
+    """What is to be said of the dataset with an upload's images, and was not said of it before."""
+    columns = ["label", "part", "sha256"]
+    union = pd.concat([before.dataset.table[columns], table[columns]])
+    found = notes(replace(seen, rows=union.to_dict("records")))
+    if new := sorted(set(table["label"]) - set(before.dataset.classes)):
+        found.insert(0, f"New in this dataset: {counted(new)}.")
+    if not before.state.parts.any() and any(row["part"] for row in seen.rows):
+        found.append(UNDIVIDED)
+    return [sentence for sentence in found if sentence not in before.dataset.notes]
+
+
+@contextmanager
+def moved_in(folder: Path, home: Path, contents: Sequence[str]) -> Iterator[None]:
+    """Contents in a dataset's folder, safely on the disk; taken away if what follows fails.
+
+    What is to come is written down first, for the case that this process dies meanwhile.
+    """
+    new = [sha256 for sha256 in contents if not stored(home, sha256).exists()]
+    write_json(home / "adding.json", {"contents": new})
+    try:
+        for sha256 in new:
+            stored(home, sha256).parent.mkdir(parents=True, exist_ok=True)
+            stored(folder, sha256).replace(stored(home, sha256))
+        for parent in {stored(home, sha256).parent for sha256 in new}:
+            sync_folder(parent)
+        yield
+    finally:
+        remove_leftovers(home)
+
+
+def stored(home: Path, sha256: str) -> Path:
+    """Where a content lies in a dataset's folder."""
+    return home / "images" / sha256[:2] / sha256
+
+
+def remove_leftovers(home: Path) -> None:
+    """Remove the contents that an addition brought whose revision was never made."""
+    note = home / "adding.json"
+    if not note.exists():
+        return
+    known = {sha256 for table in tables_of(home) for sha256 in table["sha256"]}
+    for sha256 in read_json(note)["contents"]:
+        if sha256 not in known:
+            stored(home, sha256).unlink(missing_ok=True)
+    note.unlink()
+
+
+def clean_up() -> None:
+    """Remove what additions that died left in datasets."""
+    for note in settings().datasets.glob("[!.]*/adding.json"):
+        # One that is at work keeps its dataset; it cleans up after itself.
+        with suppress(HeadstartError), journal.writing(note.parent.name, 0) as home:
+            remove_leftovers(home)
+
+
+def tables_of(home: Path) -> list[pd.DataFrame]:
+    """The images that a dataset ever had, also of additions that were taken back."""
+    lines = [line for line in replay.lines_of(home) if line["action"] == "add"]
+    return [replay.first_table(home), *(pd.read_parquet(home / line["added"]) for line in lines)]
 
 
 def sifted(before: Before, rows: Sequence[Json]) -> tuple[list[Json], list[Json]]:
@@ -90,14 +169,12 @@ def sifted(before: Before, rows: Sequence[Json]) -> tuple[list[Json], list[Json]
     return fresh, twins
 
 
-def renamed(before: Before, home: Path, rows: Sequence[Json]) -> list[Json]:
+def renamed(before: Before, rows: Sequence[Json]) -> list[Json]:
     """The rows under names that no image of the dataset ever had.
 
     Also of additions that were taken back: they may come back.
     """
-    lines = [line for line in before.lines if line["action"] == "add"]
-    tables = [replay.first_table(home), *(pd.read_parquet(home / one["added"]) for one in lines)]
-    taken = {name for table in tables for name in table["name"]}
+    taken = {name for table in tables_of(before.dataset.folder) for name in table["name"]}
     new = names.distinct([row["name"] for row in rows], taken)
     return [{**row, "name": name} for row, name in zip(rows, new, strict=True)]
 
@@ -109,16 +186,15 @@ def fitting(before: Before, rows: Sequence[Json]) -> list[Json]:
     return [{**row, "part": ""} for row in rows]
 
 
-def beside_copies(dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
+def beside_copies(dataset: Dataset, table: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
     """New images in the group of their near-duplicates, and in the part of those the dataset has.
 
-    A group is named after a content in it, so that one that was alone before needs no change. Where
-    a split was saved, its way of grouping by name counts too, and what belongs to no old image is
-    divided in its shares.
+    groups: of each content. A group is named after a content in it, so that one that was alone
+    before needs no change. Where a split was saved, its way of grouping by name counts too, and
+    what belongs to no old image is divided in its shares.
     """
     union = pd.concat([dataset.table, table], ignore_index=True)
-    fresh = np.arange(len(union)) >= len(dataset.table)
-    found = twins.groups(replace(dataset, table=union), fresh)
+    found = union["sha256"].map(groups).to_numpy(dtype=str)
     saved = replay.saved_split(dataset.folder, dataset.revision)
     if saved:
         found = grouping.merged(union.assign(group=found), saved["group_by"])
@@ -127,21 +203,26 @@ def beside_copies(dataset: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     for name, group, sha256, part in zip(found, *columns, strict=False):  # the old ones alone
         # Without a part beside others that have one, an image is learned from: `split.given`.
         of_old = part or ("train" if saved else "")
-        known.setdefault(name, (group or sha256[:NAME_LENGTH], of_old))
+        known.setdefault(name, (group or sha256[: grouping.NAME_LENGTH], of_old))
     new = [known.get(name, (name, "")) for name in found[len(dataset.table) :]]
     parts = [part or beside for part, (_, beside) in zip(table["part"], new, strict=True)]
     grouped = table.assign(group=[group for group, _ in new], part=parts).astype(
         {"group": "str", "part": "str"}
     )
-    return divided(grouped, saved) if saved else grouped
+    return divided(dataset, grouped, saved) if saved else grouped
 
 
-def divided(table: pd.DataFrame, saved: Json) -> pd.DataFrame:
+def divided(dataset: Dataset, table: pd.DataFrame, saved: Json) -> pd.DataFrame:
     """New images that have no part yet in parts of their own, as a saved split was drawn."""
     parts = table["part"].to_numpy(dtype=str)
     of_group = {group: part for group, part in zip(table["group"], parts, strict=True) if part}
     of_group[""] = ""
     beside = np.array([of_group.get(group, "") for group in table["group"]], dtype=str)
-    parts = np.where(parts == "", beside, parts)
-    drawn = split.draw(table, parts == "", split.PARTS, saved["shares"], saved["seed"])
-    return table.assign(part=np.where(parts == "", drawn, parts)).astype({"part": "str"})
+    union = pd.concat([dataset.table, table.assign(part=np.where(parts == "", beside, parts))])
+    union = union.reset_index(drop=True)
+    given = union["part"].to_numpy(dtype=str)
+    # Old images without a part beside others that have one are learned from: `split.given`.
+    given[: len(dataset.table)][given[: len(dataset.table)] == ""] = "train"
+    drawn = split.draw(union, given == "", split.PARTS, saved["shares"], saved["seed"], given)
+    whole = np.where(given == "", drawn, given)[len(dataset.table) :]
+    return table.assign(part=whole).astype({"part": "str"})

@@ -34,7 +34,7 @@ class Dataset:
     excluded are not in it.
     classes: the class names, sorted; class number k is `classes[k]`.
     skipped: the files that were left out while importing, with the reason. notes: sentences that
-    the import had to say about the whole.
+    the import, or an addition, had to say about the whole.
     """
 
     id: str
@@ -144,7 +144,7 @@ def _load(folder: Path, revision: int) -> Dataset:
         table=table,
         skipped=(*facts["skipped"], *replay.skipped_later(folder, lines)),
         folder=folder,
-        notes=tuple(facts.get("notes", ())),
+        notes=(*facts.get("notes", ()), *replay.notes_later(lines)),
     )
 
 

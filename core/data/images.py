@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from posixpath import splitext
 
@@ -53,6 +55,10 @@ GRAY_SIDE = 64
 ODD_ASPECT = 50
 # Floats that are shares of full brightness may be a little above 1: resampling overshoots.
 MOST_SHARE = 1.5
+# Of pictures with more pixels than this only a few are decoded at once, however many threads there
+# are: one of 60 million that are floats takes a gigabyte.
+LARGE_PIXELS = 16_000_000
+LARGE_AT_ONCE = threading.BoundedSemaphore(2)
 MOST_SAMPLED = 1_000_000
 # A JPEG with a second picture inside (stereo cameras, some phones) opens as MPO.
 MULTI_JPEG = "MPO"
@@ -244,9 +250,16 @@ def examine(content: bytes, name: str, limits: Settings | None = None) -> Facts:
         format, (width, height), said = format_of(image), image.size, tuple(remarks(image, name))
         # An eighth of a JPEG in gray is enough: all of its data is read on the way there.
         image.draft("L", (max(GRAY_SIDE, width // 8), max(GRAY_SIDE, height // 8)))
-        return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
+        with turn(image):
+            return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
     except DECODER_ERRORS as error:
         raise refused(f"it is damaged ({error})") from error
+
+
+def turn(image: Image.Image) -> AbstractContextManager[object]:
+    """To be held while a picture is decoded; of large ones few threads have it at once."""
+    large = image.width * image.height > LARGE_PIXELS
+    return LARGE_AT_ONCE if large else nullcontext()
 
 
 def small_gray(picture: Image.Image) -> np.ndarray:

@@ -74,7 +74,7 @@ def import_images(
             seen = Seen(rows, wanted, source.folders, doubled(source))
             facts, title = [asdict(one) for one in skipped], name or title_of(path)
             if into:
-                appending.append(into, folder, rows, facts, shown_as or title, who)
+                appending.append(into, folder, seen, facts, shown_as or title, who)
             else:
                 yield Imported(len(members), len(members), text="Looking for copies among them")
                 twins.fill(folder, rows)

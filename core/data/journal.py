@@ -62,14 +62,14 @@ def write(folder: Path, before: Before, action: Json, who: str) -> None:
 
 
 @contextmanager
-def writing(dataset_id: str) -> Iterator[Path]:
+def writing(dataset_id: str, seconds: float = SECONDS_TO_GET_THE_LOCK) -> Iterator[Path]:
     """The folder of a dataset while nobody else may correct it.
 
-    Raises: NotFound, and NotNow when somebody else keeps it for long.
+    Raises: NotFound, and NotNow when somebody else keeps it for so many seconds.
     """
     folder = datasets.folder_of(dataset_id)
     try:
-        with held(folder / "journal.lock", SECONDS_TO_GET_THE_LOCK):
+        with held(folder / "journal.lock", seconds):
             cut_lines(replay.journal_of(folder))
             yield folder
     except Timeout as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from pathlib import PurePosixPath
 
@@ -22,6 +23,7 @@ PARTS = {
 LABEL_COLUMNS = ("label", "class", "category", "target", "species", "labels", "class_name", "y")
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path", "name", "image_id", "id")
 SPLIT_COLUMNS = ("split", "part", "set", "subset", "fold")
+Files = dict[str, str]
 # The table that Headstart itself packs with a dataset.
 PACKED_COLUMNS = ("file", "label", "split", "name")
 
@@ -60,7 +62,8 @@ def from_tables(
     Tables that have a column in common and no image are read as one (train.csv beside val.csv).
     named_only: leave out tables that have no column called label, class, ….
     """
-    tables = [t for name in sorted(texts) if (t := table_of(names, name, texts[name]))]
+    known = cache(partial(files_by_key, names))  # For many tables a part is the same.
+    tables = [t for name in sorted(texts) if (t := table_of(known, name, texts[name]))]
     tables = [table for table in tables if table.named or not named_only]
     done: set[tuple[str, str]] = set()
     for table in tables:
@@ -71,10 +74,10 @@ def from_tables(
             together = companions(table, title, tables)
             done |= {(one.title, title) for one in together}
             placed = [p for one in together for p in rows_of(one, title, alone=len(together) == 1)]
-            known = {one.name: one for one in placed}
+            by_name = {one.name: one for one in placed}
             shown = ", ".join(one.title for one in together)
             key = f"{table.title}:{title}" if len(together) == 1 else f"tables:{title}"
-            yield key, f"Column {title} of {shown}", list(known.values())
+            yield key, f"Column {title} of {shown}", list(by_name.values())
 
 
 def companions(table: Table, column: str, tables: Sequence[Table]) -> list[Table]:
@@ -114,12 +117,15 @@ def from_table(names: Sequence[str], text: str) -> list[Placed]:
     return next((placed for _, _, placed in from_tables(names, {"": text})), [])
 
 
-def table_of(names: Sequence[str], title: str, text: str) -> Table | None:
-    """A CSV that says something of at least half of its rows' images; None if it is none."""
+def table_of(files_of: Callable[[str | None], Files], title: str, text: str) -> Table | None:
+    """A CSV that says something of at least half of its rows' images; None if it is none.
+
+    files_of: as `files_by_key`, which gives the files of a part, or all.
+    """
     rows = read_table(text)
     if len(rows) < 2:
         return None
-    by_key = files_by_key(names, title)
+    by_key = files_of(PARTS.get(PurePosixPath(title).stem.lower()))
     header, body = rows[0], rows[1:]
     hits = [sum(row[c].strip() in by_key for row in body) for c in range(len(header))]
     by_name = named(header, FILE_COLUMNS)
@@ -134,12 +140,11 @@ def table_of(names: Sequence[str], title: str, text: str) -> Table | None:
     return table if labels else None
 
 
-def files_by_key(names: Sequence[str], title: str) -> dict[str, str]:
+def files_by_key(names: Sequence[str], part: str | None) -> Files:
     """The files by all that a table may call them; what may mean two files means neither.
 
-    A table called train.csv means those below a folder train, if there are any.
+    part: that of a table called train.csv; it means those below a folder train, if there are any.
     """
-    part = PARTS.get(PurePosixPath(title).stem.lower())
     inside = [n for n in names if part and part in parts_of(n)] or names
     found: dict[str, str] = {}
     for name in inside:

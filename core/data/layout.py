@@ -82,14 +82,13 @@ def place(
 
     names: of the image files, with `/`. tables: text of each CSV file by its name. reading: the
     key of one of `readings`; else the likeliest. known: classes of the dataset that they are added
-    to; images of one of these alone will do.
+    to; images of one class will do then.
     Raises: DatasetRefused when no way of reading the folders gives two classes, or for a key that
     is none of them.
     """
     found = ways(names, tables)
     chosen = next((placed for one, placed in found if reading in ("", one.key)), None)
-    by_folder = [] if found else from_folders(names)
-    if {one.label for one in by_folder} & set(known):
+    if known and not found and (by_folder := from_folders(names)):
         return by_folder
     if chosen is not None:
         return chosen

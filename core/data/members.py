@@ -26,6 +26,8 @@ BROKEN = (
     MemoryError,
 )  # fmt: skip
 PACK_AGAIN = "Pack the photos again as an ordinary zip and upload that."
+# More folders inside each other than any system makes; each costs at every step that follows.
+MOST_FOLDERS = 255
 # Ratios mean little for archives that stay small when unpacked.
 SMALL = 100 * MEGABYTE
 
@@ -56,7 +58,7 @@ class Source:
 def clean_name(raw: str) -> str:
     """A member's name with `/` and composed letters, harmless parts (`.`, empty) left out.
 
-    Raises: ArchiveRefused for a name that climbs out of the archive.
+    Raises: ArchiveRefused for a name that climbs out of the archive, or leads too deep into it.
     """
     name = unicodedata.normalize("NFC", spelled(raw).replace("\\", "/"))
     parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -64,6 +66,12 @@ def clean_name(raw: str) -> str:
         raise ArchiveRefused(
             f"It holds a file whose name leads out of the archive ({raw[:80]!r}).",
             "Such archives are made to do harm; get the photos from somebody you trust.",
+        )
+    if len(parts) - 1 > MOST_FOLDERS:
+        raise ArchiveRefused(
+            f"It holds a file {len(parts) - 1:,} folders deep ({raw[:80]!r}), and the limit is "
+            f"{MOST_FOLDERS}.",
+            "Pack the photos again with one folder for each class.",
         )
     return "/".join(parts)
 

@@ -183,6 +183,11 @@ APPLY: dict[str, Apply] = {
 }
 
 
+def notes_later(lines: Lines) -> list[str]:
+    """What additions had to say about the whole."""
+    return [sentence for one in standing(lines) for sentence in one.get("notes", ())]
+
+
 def skipped_later(folder: Path, lines: Lines) -> list[Json]:
     """The files that additions left out, with the reason."""
     tables = [

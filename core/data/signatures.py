@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core import machine
 from core.data import images
 from core.data.dataset import Dataset
 from core.errors import HeadstartError, MachineRefused
@@ -84,12 +85,22 @@ def of(dataset: Dataset, contents: Sequence[str]) -> tuple[np.ndarray, np.ndarra
 
 def add_missing(dataset: Dataset, missing: Sequence[str]) -> None:
     """Make signatures from the image files, some at a time, on all cores."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, written(dataset.folder) as add:
+    with ThreadPoolExecutor(machine.processors()) as pool, written(dataset.folder) as add:
         for start in range(0, len(missing), BLOCK):
             block = missing[start : start + BLOCK]
             grays = pool.map(lambda sha256: gray_of(dataset.path_of(sha256)), block)
             for sha256, gray in zip(block, grays, strict=True):
                 add(sha256, gray)
+
+
+def taken_over(former: Path, folder: Path) -> None:
+    """Add to a folder's signatures those of another one that it lacks."""
+    records = mapped(former)
+    with held(folder / ".signatures.lock", seconds=600.0):
+        lacking = places(mapped(folder), [one.decode() for one in records["sha256"]]) < 0
+        with written(folder) as add:
+            for record in records[lacking]:
+                add(record["sha256"].decode(), record["gray"])
 
 
 def gray_of(path: Path) -> np.ndarray:

@@ -90,6 +90,7 @@ def draw(
     names: Sequence[str],
     shares: Sequence[float],
     seed: int,
+    parts: np.ndarray | None = None,
     *,
     turn: bool = False,
 ) -> np.ndarray:
@@ -97,13 +98,16 @@ def draw(
 
     Groups of several contents first, then single ones so that the shares come out. The order in
     which they are drawn comes from their content, not from their place in the archive, so that the
-    same photos packed differently are divided alike. turn: each class begins with another part, so
-    that what cannot be divided evenly does not always fall to the first.
+    same photos packed differently are divided alike. parts: N text, where the images lie that are
+    not chosen: the shares are those of all together, so that images which come one at a time do
+    not all fall to the first part. turn: each class begins with another part, so that what cannot
+    be divided evenly does not always fall to the first.
     """
+    before = lying(table, np.full(len(table), "") if parts is None else parts, names)
     names_of_units, unit = np.unique(grouping.units(table)[chosen], return_inverse=True)
     rows = table.loc[chosen, ["label", "sha256"]].assign(unit=unit)
     part = np.full(len(names_of_units), -1)
-    whole, part_of_whole = apportioned(rows, np.asarray(shares), seed)
+    whole, part_of_whole = apportioned(rows, np.asarray(shares), seed, before)
     part[whole] = part_of_whole
     rows = rows.assign(had=part[unit])
     for number, (label, of_class) in enumerate(sorted(rows.groupby("label"), key=by_name)):
@@ -112,7 +116,7 @@ def draw(
         new = new[part[new] < 0]
         had = of_class.loc[of_class["had"] >= 0].drop_duplicates("sha256")["had"]
         turned = np.roll(np.arange(len(names)), -number if turn else 0)
-        had_by = np.bincount(had, minlength=len(names))[turned]
+        had_by = (np.bincount(had, minlength=len(names)) + before[label].to_numpy())[turned]
         ends = np.cumsum(left(len(new), had_by, np.asarray(shares)[turned]))
         generator = np.random.default_rng([seed, *str(label).encode("utf-8", "surrogatepass")])
         drawn = np.searchsorted(ends, np.arange(len(new)), side="right")
@@ -122,26 +126,38 @@ def draw(
     return result
 
 
+def lying(table: pd.DataFrame, parts: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """How many contents of each class (column) lie in each of the named parts (row) already."""
+    contents = table[["sha256", "label"]].assign(part=parts).drop_duplicates()
+    found = pd.crosstab(contents["part"], contents["label"])
+    classes = sorted(table["label"].unique())
+    return found.reindex(index=list(names), columns=classes, fill_value=0).fillna(0).astype(int)
+
+
 def by_name(of_class: tuple[object, pd.DataFrame]) -> str:
     """What classes are sorted by."""
     return str(of_class[0])
 
 
-def apportioned(rows: pd.DataFrame, shares: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def apportioned(
+    rows: pd.DataFrame, shares: np.ndarray, seed: int, before: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
     """The units of several contents and their parts: largest first, to where classes lack most.
 
     What is made least is the chi-square distance to the wanted number of each class in each part,
-    so that all parts fill up evenly. rows: columns unit (a number), label and sha256.
+    so that all parts fill up evenly. rows: columns unit (a number), label and sha256. before: as
+    `lying` gives it.
     """
     contents = rows.drop_duplicates(["sha256", "label"])
     several = contents[contents.groupby("unit")["sha256"].transform("nunique") > 1]
     totals = contents["label"].value_counts().sort_index()
     groups = pd.crosstab(several["unit"], several["label"]).reindex(columns=totals.index)
     sizes = groups.fillna(0).to_numpy(dtype=np.float64)
-    wanted = np.outer(shares, totals) + 1e-9
+    lay = before[totals.index].to_numpy(dtype=np.float64)
+    wanted = np.outer(shares, totals.to_numpy() + lay.sum(axis=0)) + 1e-9
     order = np.random.default_rng(seed).permutation(len(sizes))
     order = order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]
-    had = np.zeros_like(wanted)
+    had = lay.copy()
     parts = np.zeros(len(sizes), dtype=np.int64)
     for number in order:
         size = sizes[number]

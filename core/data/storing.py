@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from core import machine
 from core.data import images
 from core.data.labels import Placed
 from core.data.members import Member, Source
@@ -40,7 +40,7 @@ def stored(
     source: Source, members: Sequence[tuple[Member, Placed]], folder: Path
 ) -> Iterator[Outcome]:
     """Each image checked and stored, in order: its row, or why it was skipped."""
-    threads = os.cpu_count() or 1
+    threads = machine.processors()
     waiting: deque[Future[list[Outcome]]] = deque()
     shelves = Shelves(folder / "images")
     with ThreadPoolExecutor(threads) as pool:

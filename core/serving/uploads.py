@@ -24,6 +24,7 @@ HOURS_KEPT = 24
 # A smaller archive cannot list so many files that this process would feel it.
 LISTED_HERE_BYTES = 4_000_000
 SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_TO_LOOK = 300.0
 
 
 def path_of(upload_id: str) -> Path:
@@ -112,10 +113,22 @@ def server_readings(server: str) -> list[Reading]:
 
 
 def read_elsewhere(values: Json) -> list[Reading]:
-    """The readings as another process finds them: the list of 100,000 files takes 150 MB."""
+    """The readings as another process finds them: the list of 100,000 files takes 150 MB.
+
+    Raises: ArchiveRefused, also when the other process has not ended after some minutes.
+    """
     job = jobs.start("look", values)
-    while job.state in jobs.LIVE:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+    began = time.monotonic()
+    try:
+        while job.state in jobs.LIVE:
+            if time.monotonic() - began > SECONDS_TO_LOOK:
+                raise ArchiveRefused(
+                    f"Its list of files could not be read in {SECONDS_TO_LOOK / 60:.0f} minutes.",
+                    "Wait until this machine has less to do, or pack the photos in several zips.",
+                )
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    finally:
+        job.cancel()  # Nothing, unless it is still at work while nobody waits for it.
     if job.refusal is not None:
         raise ArchiveRefused(*job.refusal)
     found = (job.result or {}).get("readings", [])

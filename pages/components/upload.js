@@ -37,6 +37,39 @@ const progress = (offset, total, speed) => {
 
 const arrived = async (url) => (await (await fetch(url)).json()).received
 
+// What was sent in part is kept by the server for a day; the browser remembers under which id, so
+// that the same file goes on from there also after the page was closed.
+const HOURS_KEPT = 24
+const PREFIX = "headstart upload "
+const keyOf = (file) => PREFIX + JSON.stringify([file.name, file.size, file.lastModified])
+
+const remembered = () => {
+  try {
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX))
+    const found = keys.map((key) => ({ key, ...JSON.parse(localStorage.getItem(key)) }))
+    const old = found.filter(({ since }) => Date.now() - since > HOURS_KEPT * 3600e3)
+    old.forEach(({ key }) => localStorage.removeItem(key))
+    return found.filter((one) => !old.includes(one))
+  } catch { return [] } // A browser that keeps nothing.
+}
+
+const remember = (file, url) => {
+  try { localStorage.setItem(keyOf(file), JSON.stringify({ url, since: Date.now() })) } catch { /* It keeps nothing. */ }
+}
+
+const forget = (key) => { try { localStorage.removeItem(key) } catch { /* It keeps nothing. */ } }
+
+// The newest upload that was left unfinished: what is known of it, and how much has arrived.
+const unfinished = async () => {
+  for (const { key, url } of remembered().sort((a, b) => b.since - a.since)) {
+    const [name, total] = JSON.parse(key.slice(PREFIX.length))
+    const place = await arrived(url)
+    if (place) return { name, total, place }
+    forget(key)
+  }
+  return undefined
+}
+
 export default function ({ parentElement, setTriggerValue }) {
   const input = parentElement.querySelector("input")
   const area = parentElement.querySelector("label")
@@ -73,8 +106,10 @@ export default function ({ parentElement, setTriggerValue }) {
     const speed = speedometer()
     let offset = start
     let failures = 0
+    remember(file, url)
     cancel.onclick = () => {
       abort.abort()
+      forget(keyOf(file))
       end("The upload was cancelled.")
       fetch(url, { method: "DELETE" })
     }
@@ -83,7 +118,11 @@ export default function ({ parentElement, setTriggerValue }) {
     while (offset < file.size) {
       try {
         offset = await sendPiece(file, url, offset, abort.signal)
-        if (offset === undefined) { fetch(url, { method: "DELETE" }); return }
+        if (offset === undefined) {
+          forget(keyOf(file))
+          fetch(url, { method: "DELETE" })
+          return
+        }
         failures = 0
         bar.value = offset / file.size
         note.textContent = progress(offset, file.size, speed(offset))
@@ -96,6 +135,7 @@ export default function ({ parentElement, setTriggerValue }) {
         try { offset = await arrived(url) } catch { /* Still lost. */ }
       }
     }
+    forget(keyOf(file))
     end(`${file.name} has arrived.`)
     setTriggerValue("arrived", { id: url.split("/").pop(), name: file.name })
   }
@@ -114,7 +154,23 @@ export default function ({ parentElement, setTriggerValue }) {
     if (!cancel.hidden) { note.textContent = "One file at a time: cancel this one first."; return }
     if (files.length !== 1) { note.textContent = "Drop one file: a zip or a tar. To upload a folder, pack it first."; return }
     if (files[0].size === 0) { note.textContent = "That file is empty."; return }
-    send(files[0])
+    goOn(files[0])
+  }
+
+  // From where an earlier visit to the page left off, if there was one.
+  const goOn = async (file) => {
+    const url = remembered().find(({ key }) => key === keyOf(file))?.url
+    let place = 0
+    try { place = url ? await arrived(url) : 0 } catch { pause(file, url); return }
+    if (place > 0 && place <= file.size) send(file, url, place)
+    else send(file)
+  }
+  if (!parentElement.asked && cancel.hidden) {
+    parentElement.asked = true // Of the server, once a visit and not at each change of the page.
+    unfinished().then((left) => {
+      if (!left || !cancel.hidden) return
+      note.textContent = `${left.name} was sent in part (${size(left.place)} of ${size(left.total)}): choose it again to go on.`
+    }).catch(() => { /* The server is away; it will be asked when a file is chosen. */ })
   }
   input.onchange = () => { if (input.files.length) take(input.files); input.value = "" }
   area.ondragover = (event) => { event.preventDefault(); area.classList.add("over") }

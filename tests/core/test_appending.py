@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.data import dataset, importing, journal, split
+from core import jobs, storage
+from core.data import appending, dataset, importing, journal, split, twins
 from core.data.dataset import Dataset
-from core.errors import DatasetRefused, NotFound
+from core.errors import DatasetRefused, MachineRefused, NotFound
 from tests.conftest import make_photo
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals")
@@ -88,10 +89,13 @@ def test_names_are_new_also_beside_additions_that_were_taken_back(insects, make_
     assert {"ants/0 (2).jpg", "ants/0 (3).jpg"} <= set(both.table["name"])
 
 
-def test_one_class_alone_can_be_added_if_the_dataset_has_it(insects, make_zip):
-    assert len(appended(insects, make_zip, photos("ants", 7, 8)).table) == 8
-    with pytest.raises(DatasetRefused, match="one class only"):
-        appended(insects, make_zip, photos("photos", 17, 18))
+def test_one_class_alone_can_be_added_and_is_named_where_it_is_new(insects, make_zip):
+    more = appended(insects, make_zip, photos("ants", 7, 8))
+    assert (len(more.table), more.notes) == (8, ())
+    more = appended(insects, make_zip, photos("wasps", 17, 18))
+    assert more.notes == ("New in this dataset: 1 class (wasps).",)
+    with pytest.raises(DatasetRefused, match="not sorted into classes"):
+        appended(insects, make_zip, {"1.jpg": make_photo(19)})
 
 
 def test_an_upload_with_a_split_does_not_fix_that_of_a_dataset_without(insects, make_zip):
@@ -102,11 +106,117 @@ def test_an_upload_with_a_split_does_not_fix_that_of_a_dataset_without(insects, 
     assert len(more.table) == 12 and set(more.table["part"]) == {""}
 
 
+def stored(found: Dataset) -> set[str]:
+    return {path.name for path in (found.folder / "images").glob("*/*")}
+
+
+def test_a_split_that_is_not_taken_over_is_said_and_one_that_is_is_not(insects, make_zip):
+    def brought(first: int) -> dict[str, bytes]:
+        return {f"{part}/{name}": content for part, seed in (("train", first), ("test", first + 1))
+                for label, kind in (("ants", 0), ("bees", 1))
+                for name, content in photos(label, seed, kind=kind).items()}  # fmt: skip
+
+    assert appended(insects, make_zip, brought(7)).notes == (appending.UNDIVIDED,)
+    journal.record(insects.id, {"action": "undo"})
+    journal.record(insects.id, {"action": "split", "shares": [0.4, 0.3, 0.3]})
+    more = appended(insects, make_zip, brought(17))
+    parts = dict(zip(more.table["name"], more.table["part"], strict=True))
+    assert more.notes == ()
+    assert {parts[name] for name in parts if name.startswith("train")} == {"train"}
+    assert {parts[name] for name in parts if name.startswith("test")} == {"test"}
+
+
+def test_what_is_odd_about_the_classes_is_said_once_and_not_of_additions_taken_back(
+    insects, make_zip
+):
+    more = appended(insects, make_zip, photos("Ants", 7, 8, kind=2) | photos("bees", 9, kind=1))
+    assert [note for note in more.notes if "Ants, ants" in note] == list(more.notes[1:]) != []
+    again = appended(insects, make_zip, photos("Ants", 17, 18, kind=2))
+    assert again.notes == more.notes
+    for of in (3, 2):
+        journal.record(insects.id, {"action": "undo", "of": of})
+    assert dataset.load(insects.id).notes == ()
+
+
 def test_nothing_new_is_refused_and_changes_nothing(insects, make_zip, home: Path):
+    before = stored(insects)
     with pytest.raises(DatasetRefused, match="all of these images already"):
         appended(insects, make_zip, photos("ants", 0, 1))
-    assert dataset.load(insects.id).revision == 1
+    assert dataset.load(insects.id).revision == 1 and stored(insects) == before
     assert [p.name for p in (home / "datasets").iterdir()] == [insects.id]
+
+
+def test_an_addition_that_cannot_be_saved_leaves_no_image_behind(insects, make_zip, monkeypatch):
+    before = stored(insects)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(MachineRefused, match="No space left"):
+        patched.setattr(journal, "append_line", full)
+        appended(insects, make_zip, photos("ants", 7, 8))
+    assert stored(insects) == before and not (insects.folder / "adding.json").exists()
+    assert len(appended(insects, make_zip, photos("ants", 7, 8)).table) == 8
+
+
+def test_what_a_killed_addition_had_moved_is_removed_at_the_next_start(insects, make_zip):
+    known = appended(insects, make_zip, photos("ants", 7))
+    before = stored(insects)
+    strays = [f"{k:02x}" * 32 for k in range(3)]
+    for sha256 in strays:
+        (insects.folder / "images" / sha256[:2] / sha256).write_bytes(b"stray")
+    storage.write_json(insects.folder / "adding.json", {"contents": [*strays, *before]})
+    with journal.writing(insects.id):
+        jobs.clean_up()  # Somebody is at work there: it is left alone.
+        assert set(strays) < stored(insects)
+    jobs.clean_up()
+    assert stored(insects) == before == set(known.table["sha256"])
+    assert not (insects.folder / "adding.json").exists()
+
+
+def test_others_may_correct_while_copies_are_looked_for(insects, make_zip, monkeypatch):
+    search, looked = twins.grouped, []
+
+    def meanwhile(*values: object) -> np.ndarray:
+        looked.append(values)
+        journal.record(insects.id, {"action": "exclude", "names": [f"bees/{len(looked)}.jpg"]})
+        return search(*values)
+
+    monkeypatch.setattr(twins, "grouped", meanwhile)
+    more = appended(insects, make_zip, photos("ants", 7))
+    assert (len(looked), more.revision, len(more.table)) == (1, 3, 6)
+
+
+def test_copies_are_looked_for_again_beside_what_another_addition_brought(
+    insects, make_zip, monkeypatch
+):
+    search, looked = twins.grouped, []
+    other, new = make_zip({"ants/other.png": blotches(5)}, "other.zip"), blotches(5)
+
+    def meanwhile(*values: object) -> np.ndarray:
+        looked.append(values)
+        if len(looked) == 1:
+            importing.import_all(other, into=insects.id)
+        return search(*values)
+
+    monkeypatch.setattr(twins, "grouped", meanwhile)
+    more = appended(insects, make_zip, {"ants/copy.jpg": smaller(new)})
+    by_name = more.table.set_index("name")
+    image, copy = by_name.loc["ants/other.png"], by_name.loc["ants/copy.jpg"]
+    assert (more.revision, len(looked)) == (3, 3)
+    assert copy["group"] and copy["group"] in (image["group"], image["sha256"][:16])
+
+
+def test_images_that_come_one_at_a_time_are_shared_out_as_if_they_came_together(make_zip):
+    old = {f"{label}/{n}.png": blotches(n + 50 * kind)
+           for kind, label in enumerate(("ants", "bees")) for n in range(4)}  # fmt: skip
+    first = importing.import_all(make_zip(old))
+    journal.record(first.id, {"action": "split", "shares": [0.5, 0.25, 0.25], "seed": 1})
+    for n in range(8):
+        one = {f"ants/new {n}.png": blotches(n + 200)}
+        table = importing.import_all(make_zip(one, "more.zip"), into=first.id).table
+    ants = table.loc[table["label"] == "ants", "part"].value_counts()
+    assert dict(ants) == {"train": 6, "val": 3, "test": 3}
 
 
 def test_adding_to_what_is_not_there_is_not_found(make_zip):

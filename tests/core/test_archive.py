@@ -37,6 +37,18 @@ CENTRAL = b"PK\x01\x02"
 BOMB_BYTES = archive.SMALL + 1_000_000
 
 
+@pytest.mark.parametrize("folders", [256, 20_000])
+def test_folders_too_deep_inside_each_other_are_refused_with_the_limit(tmp_path, folders: int):
+    path = zip_of(tmp_path / "deep.zip", ("d/" * folders + "1.jpg", b"content"))
+    with pytest.raises(ArchiveRefused, match=rf"{folders:,} folders deep .* the limit is 255"):
+        contents(path)
+
+
+def test_a_file_as_deep_as_the_limit_is_taken(tmp_path):
+    path = zip_of(tmp_path / "deep.zip", ("d/" * 255 + "1.jpg", b"content"))
+    assert list(contents(path).values()) == [b"content"]
+
+
 def contents(path: Path) -> dict[str, bytes]:
     with archive.opened(path) as source:
         return {member.name: source.read(member) for member in source.members}

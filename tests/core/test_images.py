@@ -360,6 +360,24 @@ def test_a_jpeg_decoded_small_is_never_smaller_than_asked_for(photo, size, short
     assert np.asarray(small).mean() == pytest.approx(np.asarray(whole).mean(), abs=2)
 
 
+def test_large_pictures_wait_for_each_other_and_others_do_not(monkeypatch):
+    class Turns:
+        taken = 0
+
+        def __enter__(self) -> None:
+            self.taken += 1
+
+        def __exit__(self, *_: object) -> None: ...
+
+    turns = Turns()
+    monkeypatch.setattr(images, "LARGE_AT_ONCE", turns)
+    monkeypatch.setattr(images, "LARGE_PIXELS", 100 * 100)
+    images.examine(saved(Image.new("RGB", (100, 100))), "at the limit.png")
+    assert turns.taken == 0
+    images.examine(saved(Image.new("RGB", (101, 100))), "beyond.png")
+    assert turns.taken == 1
+
+
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(photo: Callable[..., bytes]):
     assert images.decode(photo(0, size=(1600, 1200)), 150).size == (200, 150)
 

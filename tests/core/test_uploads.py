@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from core import jobs
 from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotFound
 from core.serving import uploads
 from core.settings import settings
@@ -169,6 +170,19 @@ def test_a_large_upload_is_looked_through_by_another_process(
     put(client, b"no archive", 0, 10, "up-2")
     with pytest.raises(ArchiveRefused, match=r"words\.zip is something else"):
         uploads.readings("up-2", "words.zip")
+
+
+def test_a_look_that_takes_too_long_is_given_up_and_ended(
+    client, class_photos, make_zip, monkeypatch
+):
+    content = make_zip(class_photos("ants", "bees")).read_bytes()
+    put(client, content, 0, len(content))
+    monkeypatch.setattr(uploads, "LISTED_HERE_BYTES", 0)
+    monkeypatch.setattr(uploads, "SECONDS_TO_LOOK", 0)
+    with pytest.raises(ArchiveRefused, match="could not be read in 0 minutes"):
+        uploads.readings("up-1", "insects.zip")
+    (job,) = jobs.of("look")
+    assert job.stop_file.exists()
 
 
 def test_a_folder_on_the_server_is_looked_through_too(class_photos, make_folder, monkeypatch):
