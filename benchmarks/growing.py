@@ -1,7 +1,7 @@
 """Taking in more and more images: the rate against bare decoding, and how the memory grows.
 
-The images are copies of real photos with changed pixels, made here: as large as theirs are, but
-for the largest set, whose images are tiny, so that it is the number that counts there.
+The images are copies of real photos with changed pixels, made here: as large as those are, but for
+the largest sets, whose images are tiny, so that it is the number that counts there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,11 +27,10 @@ from benchmarks.pairs import in_turns, rounded
 from core import machine
 from core.data import archive, importing
 
-MOST_OF_FULL_SIZE, FULL_SIDE, TINY_SIDE = 50_000, 100, 32
-
-
 # Included in the rates: reading, checking, decoding, hashing, storing, syncing, the index. The
 # search for near-duplicates that follows is told apart.
+MOST_OF_FULL_SIZE, TINY_SIDE = 20_000, 100
+AT_ONCE = 200  # Made at once and then written.
 
 
 def report(data: Path, sizes: Sequence[int], repeat: int, folder: Path) -> Iterator[dict[str, Any]]:
@@ -52,22 +52,32 @@ def report(data: Path, sizes: Sequence[int], repeat: int, folder: Path) -> Itera
 
 def copies(data: Path, images: int, path: Path) -> Path:
     """A zip of so many different images in the class folders of an archive of photos."""
-    side = FULL_SIDE if images <= MOST_OF_FULL_SIZE else TINY_SIDE
-    with archive.opened(data) as source, zipfile.ZipFile(path, "w") as made:
+    side = 0 if images <= MOST_OF_FULL_SIZE else TINY_SIDE
+    with (
+        archive.opened(data) as source,
+        zipfile.ZipFile(path, "w") as made,
+        ThreadPoolExecutor(machine.processors()) as pool,
+    ):
         pictures, _ = importing.sorted_out(source, "", ())
-        for number in range(images):
-            member, placed = pictures[number % len(pictures)]
-            content = changed(source.read(member), side, number)
-            made.writestr(f"{placed.label}/{number:06d}.jpg", content)
+
+        def copied(number: int) -> bytes:
+            return changed(source.read(pictures[number % len(pictures)][0]), side, number)
+
+        for start in range(0, images, AT_ONCE):
+            numbers = range(start, min(images, start + AT_ONCE))
+            for number, content in zip(numbers, pool.map(copied, numbers), strict=True):
+                label = pictures[number % len(pictures)][1].label
+                made.writestr(f"{label}/{number:06d}.jpg", content)
     return path
 
 
 def changed(content: bytes, side: int, seed: int) -> bytes:
-    """A JPEG of a photo, its longer side so long, with noise of its own."""
+    """A JPEG of a photo with noise of its own; its longer side so long, or as it was for 0."""
     image = Image.open(io.BytesIO(content))
-    image.draft("RGB", (side, side))
+    if side:
+        image.draft("RGB", (side, side))
+        image.thumbnail((side, side))
     image = image.convert("RGB")
-    image.thumbnail((side, side))
     noise = np.random.default_rng(seed).integers(-8, 9, (image.height, image.width, 1))
     pixels = (np.asarray(image, dtype=np.int16) + noise).clip(0, 255).astype(np.uint8)
     buffer = io.BytesIO()
@@ -146,10 +156,12 @@ def imported(path: Path) -> tuple[float, float]:
     That search is no part of reading images: it is told apart from checking them.
     """
     marks: list[tuple[float, float]] = []
+    looking = False
     for step in importing.import_images(path):
-        if marks or step.text != importing.Imported.text:
+        if looking != (step.text == importing.LOOKING):
+            looking = not looking
             marks.append((time.perf_counter(), processor_seconds()))
-    (began, cpu), (ended, cpu_then) = marks[0], marks[1]
+    (began, cpu), (ended, cpu_then) = marks
     return ended - began, cpu_then - cpu
 
 

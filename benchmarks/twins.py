@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import photos
-from benchmarks.pairs import Line, in_turns, seconds_of
+from benchmarks.pairs import Line, drained, in_turns, seconds_of
 from core.data import images, twins
 from core.data.importing import import_all
 
@@ -36,7 +36,7 @@ def measured(data: Path, repeat: int) -> Line:
     many, sides = varied(grays, IMAGES), np.full((IMAGES, 2), 400)
 
     def looked_for() -> float:
-        return IMAGES / seconds_of(lambda: twins.near(many, np.arange(IMAGES), sides))
+        return IMAGES / seconds_of(lambda: drained(twins.near(many, np.arange(IMAGES), sides)))
 
     def decoded() -> float:
         return len(files) / seconds_of(lambda: photos.decode_all(files))

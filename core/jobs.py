@@ -71,8 +71,9 @@ started_here: dict[str, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Step:
-    """How far a job is: `done` of `total` (0 if unknown), in words, after so many `seconds`.
+    """How far a job is: `done` of `total` (0 if unknown), in words.
 
+    seconds: since these words were first said: each part of the work has a pace of its own.
     result: what came out, as JSON; the last step alone has one.
     """
 
@@ -253,6 +254,7 @@ def happening(job: Job) -> Iterator[Json]:
     told = float("-inf")
     try:
         for step in work_of(job):
+            began = began if step.text == last.text else time.monotonic()
             last = replace(step, seconds=round(time.monotonic() - began, 3))
             if last.result is None and time.monotonic() - told > SECONDS_BETWEEN_STEPS:
                 told = time.monotonic()

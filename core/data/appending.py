@@ -69,7 +69,7 @@ def near_copies(before: Before, rows: Sequence[Json]) -> dict[str, str]:
     union = pd.concat([old, new[~new["sha256"].isin(old["sha256"])]], ignore_index=True)
     grays, places = signatures.of(before.dataset, list(union["sha256"]))
     fresh = np.arange(len(union)) >= len(old)
-    groups = twins.grouped(union, grays, places, fresh)
+    groups = twins.finished(twins.grouped(union, grays, places, fresh))
     return dict(zip(union["sha256"], map(str, groups), strict=True))
 
 
@@ -91,7 +91,8 @@ def noted(before: Before, seen: Seen, table: pd.DataFrame) -> list[str]:
     """What is to be said of the dataset with an upload's images, and was not said of it before."""
     columns = ["label", "part", "sha256"]
     union = pd.concat([before.dataset.table[columns], table[columns]])
-    found = notes(replace(seen, rows=union.to_dict("records")))
+    rows: list[Json] = [dict(zip(columns, row, strict=True)) for row in union.to_numpy()]
+    found = notes(replace(seen, rows=rows))
     if new := sorted(set(table["label"]) - set(before.dataset.classes)):
         found.insert(0, f"New in this dataset: {counted(new)}.")
     if not before.state.parts.any() and any(row["part"] for row in seen.rows):

@@ -25,6 +25,7 @@ from core.storage import Json, free_bytes, half_done, held, new_id, whole_folder
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 EMPTY = "The file is empty."
+LOOKING = "Looking for copies among them"
 SECONDS_TO_PLACE = 600.0
 TOO_LARGE = (
     f"It is no table that can be read: one may have {LARGEST_TABLE // MEGABYTE} MB, "
@@ -76,8 +77,8 @@ def import_images(
             if into:
                 appending.append(into, folder, seen, facts, shown_as or title, who)
             else:
-                yield Imported(len(members), len(members), text="Looking for copies among them")
-                twins.fill(folder, rows)
+                for share in twins.fill(folder, rows):
+                    yield Imported(int(share * len(rows)), len(rows), text=LOOKING)
                 yield Imported(len(members), len(members), text="Writing the list of images")
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
                 dataset.write(folder, dataset_id, title, created, rows, facts, notes(seen))

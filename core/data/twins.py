@@ -13,14 +13,16 @@ distance; Simard, LeCun and Denker 1993), and registration (`alignment`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from core import machine
 from core.data import alignment, signatures
 from core.data.dataset import Dataset
 from core.data.grouping import NAME_LENGTH
@@ -46,6 +48,11 @@ LONGEST_CHAIN = 100
 # A block of cosines is 16 MB.
 ROWS, COLUMNS = 256, 16384
 HALF = 32
+# How much of the whole search it is to find the pairs that are then registered.
+SHARE_OF_FINDING = 0.5
+Result = TypeVar("Result")
+# Yields how much is done, from 0 to 1, and returns what it found.
+Steps = Generator[float, None, Result]
 
 
 class Pair(NamedTuple):
@@ -70,7 +77,7 @@ def pairs(dataset: Dataset) -> list[Pair]:
         for sha256, name in zip(again["sha256"], again["name"], strict=True)
     ]
     grays, places = signatures.of(dataset, list(firsts["sha256"]))
-    found, similarity = near(grays, places, sides_of(firsts))
+    found, similarity = finished(near(grays, places, sides_of(firsts)))
     names = firsts["name"].to_numpy()
     return exact + [
         Pair(names[i], names[j], float(value), "near")
@@ -84,21 +91,31 @@ def groups(dataset: Dataset, fresh: np.ndarray | None = None) -> np.ndarray:
     fresh: N bool; near-duplicates are looked for only beside images that are fresh.
     """
     grays, places = signatures.of(dataset, list(dataset.table["sha256"]))
-    return grouped(dataset.table, grays, places, fresh)
+    return finished(grouped(dataset.table, grays, places, fresh))
 
 
-def fill(folder: Path, rows: Sequence[Json]) -> None:
+def finished(steps: Steps[Result]) -> Result:
+    """What is found when nobody looks at the progress."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return ended.value  # type: ignore[no-any-return]
+
+
+def fill(folder: Path, rows: Sequence[Json]) -> Steps[None]:
     """Give each row of a dataset that is being written its `group`; its signatures are there."""
     table = pd.DataFrame(rows, columns=["sha256", "width", "height"])
     records = signatures.mapped(folder)
     places = signatures.places(records, list(table["sha256"]))
-    for row, group in zip(rows, grouped(table, records["gray"], places), strict=True):
+    groups = yield from grouped(table, records["gray"], places)
+    for row, group in zip(rows, groups, strict=True):
         row["group"] = str(group)
 
 
 def grouped(
     table: pd.DataFrame, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray | None = None
-) -> np.ndarray:
+) -> Steps[np.ndarray]:
     """The group of each row, N text: named after the least hash in it, whatever the order.
 
     table: columns sha256, width and height. grays: K×64×64 uint8; places: N, each row's in it.
@@ -107,7 +124,7 @@ def grouped(
     table = table.assign(place=places, fresh=True if fresh is None else fresh)
     firsts = table.drop_duplicates("sha256").sort_values("sha256")
     places = firsts["place"].to_numpy()
-    found, _ = near(grays, places, sides_of(firsts), firsts["fresh"].to_numpy())
+    found, _ = yield from near(grays, places, sides_of(firsts), firsts["fresh"].to_numpy())
     number = without_chains(components(len(firsts), found), found, grays, places)
     contents = firsts["sha256"].to_numpy(dtype=str)
     leader = table["sha256"].map(dict(zip(contents, contents[number], strict=True)))
@@ -122,7 +139,7 @@ def sides_of(table: pd.DataFrame) -> np.ndarray:
 
 def near(
     grays: np.ndarray, places: np.ndarray, sides: np.ndarray, fresh: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Steps[tuple[np.ndarray, np.ndarray]]:
     """Pairs of near-duplicates, P×2 int64 in [0, N) with the smaller first; and their likeness.
 
     Of many copies of one picture each is paired with some, so that all are linked, not with all.
@@ -133,13 +150,13 @@ def near(
     vectors, contrast = low_pass(grays, places)
     plain = contrast < LEAST_CONTRAST
     usable = np.flatnonzero((sides.min(axis=1, initial=1 << 30) >= SMALLEST_SIDE) & ~plain)
-    ranked = [
-        usable[of_rank] for of_rank in alike(vectors[usable], grays, places[usable], fresh[usable])
-    ]
+    best = yield from alike(vectors[usable], grays, places[usable], fresh[usable])
+    ranked = [usable[of_rank] for of_rank in best]
     same = identical(grays, places, sides, plain)
     same = same[fresh[same].any(axis=1)]
     found, likeness = [same], [np.ones(len(same), np.float32)]
-    for candidates in ranked:
+    for rank, candidates in enumerate(ranked):
+        yield SHARE_OF_FINDING + (1 - SHARE_OF_FINDING) * rank / len(ranked)
         number = components(len(places), np.concatenate(found))
         apart = candidates[number[candidates[:, 0]] != number[candidates[:, 1]]]
         values = alignment.likeness(grays, places[apart])
@@ -186,16 +203,26 @@ def spans(grays: np.ndarray) -> np.ndarray:
 
 def alike(
     vectors: np.ndarray, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray
-) -> list[np.ndarray]:
+) -> Steps[list[np.ndarray]]:
     """Pairs worth registering: the best of each image, its second best, and so on.
 
     Each entry of the list: P×2 int64 in [0, N), the smaller first; not both of them old.
     """
     found = [np.empty((0, 3), np.int64)]
-    for start in range(0, len(vectors), ROWS):
+    everything, new = np.arange(len(vectors)), np.flatnonzero(fresh)
+
+    def best(start: int) -> np.ndarray:
         rows = slice(start, start + ROWS)
-        others = np.arange(len(vectors)) if fresh[rows].any() else np.flatnonzero(fresh)
-        found.append(best_of_rows(vectors, start, spans(grays[places[rows]]), others))
+        others = everything if fresh[rows].any() else new
+        return best_of_rows(vectors, start, spans(grays[places[rows]]), others)
+
+    with ThreadPoolExecutor(machine.processors()) as pool:
+        try:
+            for block in pool.map(best, range(0, len(vectors), ROWS)):
+                found.append(block)
+                yield SHARE_OF_FINDING * min(1.0, len(found) * ROWS / len(vectors))
+        finally:
+            pool.shutdown(cancel_futures=True)
     rank, pairs = np.concatenate(found)[:, 0], np.sort(np.concatenate(found)[:, 1:], axis=1)
     wanted = fresh[pairs].any(axis=1)
     ranks = range(MOST_REGISTERED)

@@ -40,7 +40,7 @@ def grays_of(pictures: list[Image.Image]) -> np.ndarray:
 def found_in(grays: np.ndarray, side: int = 400) -> set[tuple[int, int]]:
     """The pairs found among pictures, each of so many pixels a side."""
     count = len(grays)
-    found, likeness = twins.near(grays, np.arange(count), np.full((count, 2), side))
+    found, likeness = twins.finished(twins.near(grays, np.arange(count), np.full((count, 2), side)))
     assert (found[:, 0] < found[:, 1]).all() and (likeness > 0).all()
     return {(int(one), int(other)) for one, other in found}
 
@@ -125,9 +125,9 @@ def test_a_group_does_not_depend_on_the_order_of_files():
     pictures = [*tiles()[:8], *(CHANGES["resized"](one, rng) for one in tiles()[:5])]
     grays = grays_of(pictures)
     table = table_of(len(grays))
-    here = twins.grouped(table, grays, np.arange(len(grays)))
+    here = twins.finished(twins.grouped(table, grays, np.arange(len(grays))))
     order = rng.permutation(len(grays))
-    there = twins.grouped(table.iloc[order].reset_index(drop=True), grays, order)
+    there = twins.finished(twins.grouped(table.iloc[order].reset_index(drop=True), grays, order))
     assert (here[order] == there).all()
     assert [name != "" for name in here] == [True] * 5 + [False] * 3 + [True] * 5
 
@@ -139,7 +139,7 @@ def test_only_the_copies_of_fresh_images_are_looked_for():
     count = len(pictures)
     fresh = np.arange(count) >= 12
     sides = np.full((count, 2), TILE)
-    found, _ = twins.near(grays_of(pictures), np.arange(count), sides, fresh)
+    found, _ = twins.finished(twins.near(grays_of(pictures), np.arange(count), sides, fresh))
     assert {tuple(pair) for pair in found} == {(2, 12), (8, 12), (3, 13), (9, 13)}
 
 
@@ -152,7 +152,7 @@ def frames(count: int, step: float) -> np.ndarray:
 
 
 def groups_of(grays: np.ndarray) -> np.ndarray:
-    return twins.grouped(table_of(len(grays)), grays, np.arange(len(grays)))
+    return twins.finished(twins.grouped(table_of(len(grays)), grays, np.arange(len(grays))))
 
 
 def test_a_long_chain_is_no_single_group(monkeypatch: pytest.MonkeyPatch):
