@@ -24,6 +24,11 @@ TRUSTED, SURE = 0.8, 0.05
 # as the best one.
 LEAST_DOUBT = 0.25
 SMALLEST_CLASS = 5
+# One number, the temperature, is told from as many images as surely as from all.
+MOST_FOR_HEAT = 10_000
+# Of more probabilities (images times classes) cleanlab works through a part at a time; it then
+# goes by the margin to the other classes instead of by each class's own threshold.
+MOST_AT_ONCE = 20_000_000
 NEAREST = 4
 BLOCK = 1024
 
@@ -49,8 +54,12 @@ def probabilities(
     2017), so that they mean what they say.
     """
     scores = out_of_fold(vectors, labels, folds(labels, groups, seed))
-    heat = calibration.temperature(scores, labels)
-    return np.asarray(np.exp(calibration.log_softmax(scores, heat)))
+    some = np.random.default_rng(seed).permutation(len(labels))[:MOST_FOR_HEAT]
+    heat = calibration.temperature(scores[some], labels[some])
+    for start in range(0, len(labels), BLOCK):  # In place, for N×C may be gigabytes.
+        block = slice(start, start + BLOCK)
+        scores[block] = np.exp(calibration.log_softmax(scores[block], heat))
+    return scores
 
 
 def out_of_fold(vectors: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> np.ndarray:
@@ -117,19 +126,28 @@ def suspects(probable: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     probable: N×C, out of fold and calibrated. labels: N int64.
     """
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
-
     own, best = probable[np.arange(len(labels)), labels], probable.max(axis=1)
     differs = probable.argmax(axis=1) != labels
     if differs.mean() > 1 - TRUSTED:
         accused = differs & (own < SURE)
     else:
-        found = find_label_issues(labels, probable, filter_by="prune_by_class", n_jobs=1)
+        found = confidently_wrong(probable, labels)
         accused = differs & (found & (own < LEAST_DOUBT * best) | (own < SURE))
-    quality = get_label_quality_scores(labels, probable, method="self_confidence")
     rows = np.flatnonzero(accused)
-    return np.asarray(rows[np.argsort(quality[rows], kind="stable")])
+    return np.asarray(rows[np.argsort(own[rows], kind="stable")])
+
+
+def confidently_wrong(probable: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What confident learning finds: N bool."""
+    if probable.size > MOST_AT_ONCE:
+        from cleanlab.experimental.label_issues_batched import find_label_issues_batched
+
+        return np.asarray(
+            find_label_issues_batched(labels, probable, verbose=False, return_mask=True)
+        )
+    from cleanlab.filter import find_label_issues
+
+    return np.asarray(find_label_issues(labels, probable, filter_by="prune_by_class", n_jobs=1))
 
 
 def found(

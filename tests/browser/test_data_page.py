@@ -162,3 +162,32 @@ def test_an_image_opens_large_with_the_same_actions(insects, page, server):
     page.get_by_text("39 images", exact=True).wait_for()
     assert journal.lines(insects.id)[0]["names"] == ["ants/10.jpg"]
     assert selected(page) == 0
+
+
+SCRIPTS = ("<script>window.ran = 1<", "<img src=x onerror=window.ran=1>", "*b* [l](javascript:0)")
+
+
+def test_names_that_are_scripts_are_shown_as_they_stand_and_run_nowhere(
+    page, server, class_photos, make_zip, errors
+):
+    photos = class_photos(*SCRIPTS, each=12)
+    named = {f"{name}.svg onload=window.ran=1.jpg": content for name, content in photos.items()}
+    page.goto(f"{server}/data")
+    page.locator("input[type=file]").set_input_files(make_zip(named, "<b>hostile.zip"))
+    page.get_by_role("button", name="Train a first model").click()
+    page.get_by_text("Test accuracy of the first model").wait_for()
+    views = page.get_by_role("tab").all_inner_texts()
+    for view in views:
+        page.get_by_role("tab", name=view).click()
+        page.wait_for_timeout(700)
+        no_error_box(page)
+    for address in ("recipe", "train", "evaluate", "predict"):
+        page.goto(f"{server}/{address}")
+        page.get_by_text("hostile").first.wait_for()
+        page.wait_for_timeout(1500)
+        assert page.evaluate("window.ran") is None
+        no_error_box(page)
+    page.goto(f"{server}/data")
+    page.get_by_text(SCRIPTS[0]).first.wait_for()
+    assert page.evaluate("window.ran") is None
+    assert page.locator("a[href^=javascript], img[src=x]").count() == 0

@@ -7,10 +7,13 @@ outside. Prints one line of JSON for each line of the manifest.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import resource
 import sys
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,10 @@ from PIL import Image
 
 from core import machine
 from core.data import images, importing
+from core.data.cells import FORMULA_STARTS
+from core.data.dataset import Dataset
 from core.errors import HeadstartError
+from core.serving import packing
 
 # Address space, not memory: libraries and threads reserve far more than they use.
 MOST_ADDRESSES = 6_000_000_000
@@ -45,7 +51,21 @@ def archive(path: Path) -> dict[str, Any]:
         "images": len(found.table),
         "classes": list(found.classes),
         "splits": sorted(set(found.table["part"]) - {""}),
+        "formulas": [one for one in cells(found) if one.startswith(FORMULA_STARTS)],
     }
+
+
+def cells(dataset: Dataset) -> list[str]:
+    """All cells of the tables that are packed with a dataset."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "packed.zip"
+        for _ in packing.pack(dataset, path):
+            pass
+        with zipfile.ZipFile(path) as packed:
+            tables = [
+                packed.read(name).decode("utf-8-sig") for name in (packing.LABELS, packing.JOURNAL)
+            ]
+    return [cell for table in tables for row in csv.reader(io.StringIO(table)) for cell in row]
 
 
 def outcome(line: dict[str, str], folder: Path) -> dict[str, Any]:

@@ -77,8 +77,10 @@ def check_holds(one: Found, check: str) -> bool:
         return True
     if name == "seconds":
         return bool(one["seconds"] < TIMES_SLOWER * float(value))
-    if one["outcome"] == "reject" and name in (*COUNTED, *SEEN):
+    if one["outcome"] == "reject" and name in (*COUNTED, *SEEN, "csv-safe"):
         return True
+    if name == "csv-safe":
+        return one["formulas"] == []
     if name in COUNTED:
         return set(value.split(",")) == said(one, name)
     return name in SEEN and SEEN[name](sum(one["colors"]) / len(one["colors"]), value)
@@ -90,11 +92,10 @@ def between(mean: float, ends: str) -> bool:
     return low <= mean <= high
 
 
-# Checks that are made by `judge` of all lines together, or by the tests of the parts that are asked
-# for tables and pages.
+# Checks that are made by `judge` of all lines together; that no name is run, by a browser's test.
 ELSEWHERE = (
     "no-crash", "nothing-outside", "no-marker", "no-symlink-made", "no-special-files", "ram",
-    "same-picture", "csv-safe", "no-script-runs",
+    "same-picture", "no-script-runs",
 )  # fmt: skip
 COUNTED = ("images", "classes", "splits")
 SEEN: dict[str, Callable[[float, str], bool]] = {
@@ -123,6 +124,8 @@ def test_a_check_that_nobody_knows_fails():
     assert not check_holds({"outcome": "accept", "seconds": 0}, "smells=good")
     assert not check_holds({"outcome": "accept", "seconds": 99}, "seconds<10")
     assert not check_holds({"outcome": "accept", "colors": [0, 0]}, "rgb-mean:100..156")
+    assert not check_holds({"outcome": "accept", "formulas": ["=1+1"]}, "csv-safe")
+    assert check_holds({"outcome": "accept", "formulas": []}, "csv-safe")
     assert check_holds({"outcome": "accept", "colors": [120, 130]}, "rgb-mean:100..156")
     assert not check_holds({"outcome": "accept", "colors": [0, 0]}, "rgb-not-black")
 
@@ -290,6 +293,9 @@ def archives(photos: dict[str, bytes]) -> dict[str, tuple[bytes, str, str]]:
     pack, taken, refused = packed, "accept", "reject"
     return {
         "plain.zip": (pack(photos), taken, count),
+        "formulas.zip": (
+            pack({f"={n}": c for n, c in photos.items()}), taken, "classes==ants,=bees csv-safe"
+        ),
         "wrapped.zip": (pack({f"a/b/{n}": c for n, c in photos.items()}), taken, count),
         "deep.zip": (pack(deep), taken, count),
         "backslashes.zip": (

@@ -42,7 +42,9 @@ def named(vectors: np.ndarray, given: np.ndarray) -> np.ndarray:
     return np.array([int(group.names[0]) for one in found for group in one.groups], dtype=int)
 
 
-def test_planted_label_errors_are_found():
+@pytest.mark.parametrize("at_once", [labels.MOST_AT_ONCE, 0])
+def test_planted_label_errors_are_found(at_once: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(labels, "MOST_AT_ONCE", at_once)
     vectors, truth = clouds(400, apart=5.0)
     given, wrong = planted(truth, 0.05)
     rows = named(vectors, given)
@@ -116,6 +118,21 @@ def test_scores_of_many_classes_are_made_once_and_not_for_each_penalty():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert scores.shape == (n, classes) and peak < 2 * scores.nbytes
+
+
+def test_probabilities_of_many_images_and_classes_are_gone_through_in_parts():
+    n, classes = 40_000, 600
+    rng = np.random.default_rng(0)
+    truth = np.arange(n) % classes
+    vectors = seen.unit(rng.normal(size=(n, 16)) + 4 * rng.normal(size=(classes, 16))[truth])
+    alone = np.full(n, "")
+    tracemalloc.start()
+    probable = labels.probabilities(vectors.astype(np.float32), truth, alone, 0)
+    labels.suspects(probable, truth)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(probable.sum(axis=1), 1, atol=1e-3) and probable.size > labels.MOST_AT_ONCE
+    assert peak < 3 * probable.nbytes
 
 
 @pytest.mark.parametrize(
