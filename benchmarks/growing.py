@@ -1,7 +1,9 @@
 """Taking in more and more images: the rate against bare decoding, and how the memory grows.
 
 The images are copies of real photos with changed pixels, made here: as large as those are, but for
-the largest sets, whose images are tiny, so that it is the number that counts there.
+the largest sets, whose images are tiny, so that it is the number that counts there. The rates
+include reading, checking, decoding, hashing, storing, syncing and the index; the search for
+near-duplicates that follows is told apart.
 """
 
 from __future__ import annotations
@@ -27,27 +29,28 @@ from benchmarks.pairs import in_turns, rounded
 from core import machine
 from core.data import archive, importing
 
-# Included in the rates: reading, checking, decoding, hashing, storing, syncing, the index. The
-# search for near-duplicates that follows is told apart.
 MOST_OF_FULL_SIZE, TINY_SIDE = 20_000, 100
 AT_ONCE = 200  # Made at once and then written.
 
 
 def report(data: Path, sizes: Sequence[int], repeat: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """One line for each number of images; the last says how much the memory grew in between."""
-    peaks = []
+    """One line for each number of images; the last says how the memory grew among alike ones."""
+    peaks: dict[int, float] = {}
     for images in sizes:
         path = copies(data, images, folder / f"{images}.zip")
         line = against_decoding(path, images, repeat)
-        peaks.append(line["peak_memory_mb"])
+        peaks[images] = line["peak_memory_mb"]
         yield line
         path.unlink()
-    yield {
-        "measure": "import growth",
-        "images": list(sizes),
-        "peak_memory_mb": peaks,
-        "kilobytes_an_image": rounded(1000 * (peaks[-1] - peaks[0]) / max(1, sizes[-1] - sizes[0])),
-    }
+    full = [images for images in sizes if images <= MOST_OF_FULL_SIZE]
+    if len(full) > 1:
+        first, last = full[0], full[-1]
+        yield {
+            "measure": "import growth",
+            "images": [first, last],
+            "peak_memory_mb": [peaks[first], peaks[last]],
+            "kilobytes_an_image": rounded(1000 * (peaks[last] - peaks[first]) / (last - first)),
+        }
 
 
 def copies(data: Path, images: int, path: Path) -> Path:

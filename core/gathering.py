@@ -68,11 +68,14 @@ def there(path: Path) -> None:
 @app.command()
 def readings(
     path: Annotated[Path, typer.Argument(help="A zip, a tar or a folder.")],
+    into: Annotated[
+        str, typer.Option(metavar="DATASET", help="It is to be added to this dataset.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """List the ways in which folders and tables may be meant, for `import --classes`."""
     there(path)
-    found = importing.readings(path)
+    found = importing.readings(path, into=found_dataset(into).id if into else "")
     lines = [
         f"{one.key:<20} {one.title}: {len(one.classes)} classes. {one.example}."
         + (" (taken unless you say otherwise)" if one.default else "")

@@ -73,8 +73,8 @@ started_here: dict[str, subprocess.Popen[bytes]] = {}
 class Step:
     """How far a job is: `done` of `total` (0 if unknown), in words.
 
-    seconds: since these words were first said: each part of the work has a pace of its own.
-    result: what came out, as JSON; the last step alone has one.
+    seconds: since these words were first said, with `first` done: each part of the work has a pace
+    of its own. result: what came out, as JSON; the last step alone has one.
     """
 
     done: int
@@ -82,13 +82,15 @@ class Step:
     text: str = ""
     seconds: float = 0.0
     result: Json | None = None
+    first: int = 0
 
     @property
     def seconds_left(self) -> float | None:
         """At the pace so far; None where that cannot be said."""
-        if not (self.total and self.done and self.seconds):
+        new = self.done - self.first
+        if not (self.total and self.seconds) or new <= 0:
             return None
-        return self.seconds * max(0, self.total - self.done) / self.done
+        return self.seconds * max(0, self.total - self.done) / new
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Job:
     def latest(self) -> Step:
         """How far it is; nothing of nothing before its first word."""
         last = storage.last_line(self.log) or {}
-        known = {name: last[name] for name in ("done", "total", "text", "seconds") if name in last}
+        names = ("done", "total", "text", "seconds", "first")
+        known = {name: last[name] for name in names if name in last}
         return Step(**{"done": 0, "total": 0, **known}, result=last.get("result"))
 
     @property
@@ -254,9 +257,12 @@ def happening(job: Job) -> Iterator[Json]:
     told = float("-inf")
     try:
         for step in work_of(job):
-            began = began if step.text == last.text else time.monotonic()
-            last = replace(step, seconds=round(time.monotonic() - began, 3))
-            if last.result is None and time.monotonic() - told > SECONDS_BETWEEN_STEPS:
+            first, new = last.first, step.text != last.text
+            if new:
+                began, first = time.monotonic(), step.done
+            last = replace(step, seconds=round(time.monotonic() - began, 3), first=first)
+            due = new or time.monotonic() - told > SECONDS_BETWEEN_STEPS
+            if last.result is None and due:
                 told = time.monotonic()
                 yield line_of(last)
         stopped = job.stop_file.exists() and last.result is None

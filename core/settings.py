@@ -28,6 +28,9 @@ class Settings(BaseSettings):
         "localhost,127.0.0.1,[::1]",
         description="Host names, separated by commas, under which browsers may reach this server.",
     )
+    user_header: str = Field(
+        "", description="Header in which a proxy with a login names the user, for the journal."
+    )
     max_upload_bytes: int = Field(20 * GIGABYTE, description="Largest upload taken.")
     max_unpacked_bytes: int = Field(60 * GIGABYTE, description="Most bytes one import may unpack.")
     max_files: int = Field(500_000, description="Most files one import may hold.")

@@ -9,13 +9,13 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from core.errors import MachineRefused, NotFound
+from core.errors import MachineRefused, NotFound, NotNow
 
 Json = dict[str, Any]
 ID_ALPHABET = frozenset("0123456789abcdefghijklmnopqrstuvwxyz-")
@@ -232,6 +232,20 @@ def held(path: Path, seconds: float = 10.0) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A generator that holds it may be closed by another thread than the one that began it.
     with FileLock(path, timeout=seconds, thread_local=False):
+        yield
+
+
+@contextmanager
+def in_turn(path: Path, seconds: float = 600.0) -> Iterator[None]:
+    """A lock that others may have for minutes.
+
+    Raises: NotNow when they have kept it for `seconds`.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(path, seconds))
+        except Timeout as error:
+            raise NotNow("Others are at work on the same data.", "Try again later.") from error
         yield
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.data import journal
 from core.data.dataset import Dataset
+from core.settings import settings
 from core.storage import Json
 from pages import grid, widgets
 
@@ -67,9 +68,11 @@ def save(dataset: Dataset, values: Json, seen: int | None = None) -> None:
 
 
 def who() -> str:
-    """The name of the user who is logged in; "" where there is no login."""
+    """The name of the user who is logged in, here or at a proxy; "" where there is no login."""
     user: Any = st.user.to_dict()
-    return str(user.get("email") or user.get("name") or "")
+    header = settings().user_header
+    told = (st.context.headers.get(header) if header else "") or ""
+    return str(user.get("email") or user.get("name") or told)
 
 
 def last_change(dataset: Dataset) -> None:

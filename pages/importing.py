@@ -7,7 +7,7 @@ import streamlit as st
 from core import jobs
 from core.data import dataset as datasets
 from core.data import importing
-from core.data.layout import Reading
+from core.data.layout import Reading, unsure
 from core.jobs import Job
 from core.serving import uploads
 from core.settings import settings
@@ -46,10 +46,10 @@ def ways_in() -> None:
         st.caption("1,797 handwritten digits, no network needed.")
         folder = from_server()
     if arrived:
-        found = widgets.refused(lambda: uploads.readings(arrived["id"], arrived["name"]))
+        found = widgets.refused(lambda: uploads.readings(arrived["id"], arrived["name"], into))
         propose({"upload": arrived["id"], "name": arrived["name"], "into": into}, found)
     if folder:
-        found = widgets.refused(lambda: uploads.server_readings(folder))
+        found = widgets.refused(lambda: uploads.server_readings(folder, into))
         propose({"server": folder, "into": into}, found)
     if sample:
         begin({"sample": True})
@@ -68,7 +68,8 @@ def propose(values: Json, readings: list[Reading] | None) -> None:
     """Import what can be meant in one way only; else ask the user how it is meant."""
     if readings is None:
         return
-    if len(readings) < 2:
+    known = datasets.load(values["into"]).classes if values.get("into") else ()
+    if len(readings) < 2 and not any(unsure(one, known) for one in readings):
         begin(values)
     st.session_state["asked"] = {"values": values, "readings": readings}
     st.rerun()
@@ -81,7 +82,7 @@ def ask(asked: Json) -> None:
         chosen = st.radio(
             "What is the class of a photo?", range(len(readings)), key="reading_chosen",
             format_func=lambda k: f"{widgets.plain(readings[k].title)}: "
-            f"{len(readings[k].classes):,} classes",
+            f"{listed(readings[k].classes)}",
             captions=[widgets.plain(one.example) for one in readings],
             help="The folders or tables of this upload can be read in more than one way.",
         )  # fmt: skip
@@ -90,10 +91,17 @@ def ask(asked: Json) -> None:
             given_up = st.form_submit_button("Cancel", icon=":material/close:")
     if goes_on or given_up:
         del st.session_state["asked"]
+    if given_up and asked["values"].get("upload"):
+        uploads.discard(asked["values"]["upload"])
     if goes_on:
         begin({**asked["values"], "reading": readings[chosen].key})
     if given_up:
         st.rerun()
+
+
+def listed(classes: tuple[str, ...]) -> str:
+    """The only class, or how many there are."""
+    return widgets.plain(classes[0]) if len(classes) == 1 else f"{len(classes):,} classes"
 
 
 def begin(values: Json) -> None:
@@ -129,7 +137,8 @@ def offer_again(job: Job) -> None:
         return
     help_ = "The file is still on the server, for a day after it was sent."
     if st.button("Try again", key=f"again {job.id}", icon=":material/replay:", help=help_):
-        found = widgets.refused(lambda: uploads.readings(values["upload"], values["name"]))
+        upload, into = values["upload"], values.get("into", "")
+        found = widgets.refused(lambda: uploads.readings(upload, values["name"], into))
         if found is not None:
             working.read().add(job.id)
         propose(values, found)

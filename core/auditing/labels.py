@@ -26,8 +26,8 @@ LEAST_DOUBT = 0.25
 SMALLEST_CLASS = 5
 # One number, the temperature, is told from as many images as surely as from all.
 MOST_FOR_HEAT = 10_000
-# Of more probabilities (images times classes) cleanlab works through a part at a time; it then
-# goes by the margin to the other classes instead of by each class's own threshold.
+# Of more probabilities (images times classes) cleanlab goes through a part at a time and names as
+# many labels as it estimates to be wrong, the least probable ones, instead of so many a class.
 MOST_AT_ONCE = 20_000_000
 NEAREST = 4
 BLOCK = 1024

@@ -11,12 +11,19 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from core import machine
 
 SIDE = 64
+
+
+class Grays(Protocol):
+    """Many pictures, S×S uint8 each, of which some are read at a time."""
+
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ LIVELY = 0.4
 PIXELS_AT_ONCE = 1 << 17
 
 
-def likeness(grays: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def likeness(grays: Grays, pairs: np.ndarray) -> np.ndarray:
     """How surely each pair are copies of one picture: P float32 in [0, 1], 0 where they are not.
 
     grays: K×64×64 uint8. pairs: P×2 int64, places in `grays`; their order does not matter.
@@ -60,7 +67,7 @@ def likeness(grays: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return found
 
 
-def followed(levels: tuple[Level, ...], grays: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def followed(levels: tuple[Level, ...], grays: Grays, pairs: np.ndarray) -> np.ndarray:
     """Likeness on the last of some levels, P float32; 0 for pairs that fell short on any."""
     pairs, alive = pairs.copy(), np.arange(len(pairs))
     moves, found = np.zeros((len(pairs), 4), np.float32), np.zeros(len(pairs), np.float32)
@@ -76,7 +83,7 @@ def followed(levels: tuple[Level, ...], grays: np.ndarray, pairs: np.ndarray) ->
 
 
 def compared(
-    level: Level, grays: np.ndarray, pairs: np.ndarray, moves: np.ndarray, chunk: np.ndarray
+    level: Level, grays: Grays, pairs: np.ndarray, moves: np.ndarray, chunk: np.ndarray
 ) -> np.ndarray:
     """Likeness of a chunk of pairs on one level; `pairs` and `moves` are brought up to date.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,14 @@ from core.data import dataset as datasets
 from core.data import grouping, journal, names, replay, signatures, split, twins
 from core.data.actions import Before
 from core.data.dataset import Dataset
-from core.data.noticing import Seen, counted, notes
+from core.data.noticing import OF_UPLOAD, Seen, counted, notes
 from core.errors import HeadstartError
 from core.settings import settings
 from core.storage import Json, read_json, sync_folder, sync_tree, write_json
 
 UNDIVIDED = (
-    "The upload says which images are for training and which for the test, and this dataset does "
-    "not: all are taken alike. To fix a division, save one on the page Split."
+    "An upload that was added said which images are for training and which for the test. That was "
+    "not taken over, since nothing here was divided in this way."
 )
 
 
@@ -37,39 +36,48 @@ def append(
     skipped: Sequence[Json],
     name: str = "",
     who: str = "",
-) -> Dataset:
-    """Add images whose contents lie in `folder/images`; the dataset after it.
+) -> twins.Steps[Dataset]:
+    """Add images whose contents lie in `folder/images`; returns the dataset after it.
 
-    skipped: as `dataset.write` takes it. Images whose content the dataset has, excluded ones too,
-    are skipped as well. name: what the journal calls the upload.
+    Yields how much of the search for copies is done. skipped: as `dataset.write` takes it. Images
+    whose content the dataset has, excluded ones too, are skipped as well. name: what the journal
+    calls the upload.
     Raises: DatasetRefused when there is nothing new; what `journal.record` raises.
     """
     home = datasets.folder_of(dataset_id)
     sync_tree(folder)
-    signatures.taken_over(folder, home)
     while True:
         known = journal.now(home)
-        groups = near_copies(known, seen.rows)
+        groups = yield from near_copies(known, folder, seen.rows)
         with journal.writing(dataset_id):
             before = journal.now(home)
             if not before.state.table["sha256"].equals(known.state.table["sha256"]):
                 continue  # Somebody else has added images since: they may be copies too.
             remove_leftovers(home)
             action = addition(before, seen, skipped, groups)
-            with moved_in(folder, home, list(action["added"]["sha256"])):
+            contents = list(action["added"]["sha256"])
+            with moved_in(folder, home, contents):
                 journal.write(home, before, {"name": name, **action}, who)
-            return datasets.load(dataset_id)
+        signatures.taken_over(folder, home, set(contents))
+        return datasets.load(dataset_id)
 
 
-def near_copies(before: Before, rows: Sequence[Json]) -> dict[str, str]:
+def near_copies(before: Before, folder: Path, rows: Sequence[Json]) -> twins.Steps[dict[str, str]]:
     """The group of each content, old or new, as near-duplicates make it; "" for those alone."""
     columns = ["sha256", "width", "height"]
     old = before.state.table[columns].drop_duplicates("sha256")
     new = pd.DataFrame(rows, columns=columns).drop_duplicates("sha256")
-    union = pd.concat([old, new[~new["sha256"].isin(old["sha256"])]], ignore_index=True)
-    grays, places = signatures.of(before.dataset, list(union["sha256"]))
-    fresh = np.arange(len(union)) >= len(old)
-    groups = twins.finished(twins.grouped(union, grays, places, fresh))
+    new = new[~new["sha256"].isin(old["sha256"])]
+    here, places = signatures.of(before.dataset, list(old["sha256"]))
+    brought = signatures.mapped(folder)
+    places_of_new = signatures.places(brought, list(new["sha256"])) + len(here)
+    union = pd.concat([old, new], ignore_index=True)
+    groups = yield from twins.grouped(
+        union,
+        signatures.Both(here, brought["gray"]),
+        np.concatenate([places, places_of_new]),
+        np.arange(len(union)) >= len(old),
+    )
     return dict(zip(union["sha256"], map(str, groups), strict=True))
 
 
@@ -79,25 +87,24 @@ def addition(
     """The correction that adds what is new of an upload."""
     fresh, copies = sifted(before, seen.rows)
     table = datasets.table_of(fitting(before, renamed(before, fresh)))
+    added, regrouped = beside_copies(before, table, groups)
     return {
         "action": "add",
-        "added": beside_copies(before.dataset, table, groups),
+        "added": added,
+        **({"regrouped": regrouped} if len(regrouped) else {}),
         "skipped": pd.DataFrame([*skipped, *copies], columns=["file", "why"], dtype="str"),
         "notes": noted(before, seen, table),
     }
 
 
 def noted(before: Before, seen: Seen, table: pd.DataFrame) -> list[str]:
-    """What is to be said of the dataset with an upload's images, and was not said of it before."""
-    columns = ["label", "part", "sha256"]
-    union = pd.concat([before.dataset.table[columns], table[columns]])
-    rows: list[Json] = [dict(zip(columns, row, strict=True)) for row in union.to_numpy()]
-    found = notes(replace(seen, rows=rows))
+    """What is to be said of an upload that is added; of all images see `noticing.of_images`."""
+    found = notes(seen, OF_UPLOAD)
     if new := sorted(set(table["label"]) - set(before.dataset.classes)):
-        found.insert(0, f"New in this dataset: {counted(new)}.")
+        found.insert(0, f"New in revision {before.dataset.revision + 1}: {counted(new)}.")
     if not before.state.parts.any() and any(row["part"] for row in seen.rows):
         found.append(UNDIVIDED)
-    return [sentence for sentence in found if sentence not in before.dataset.notes]
+    return found
 
 
 @contextmanager
@@ -139,8 +146,12 @@ def remove_leftovers(home: Path) -> None:
 def clean_up() -> None:
     """Remove what additions that died left in datasets."""
     for note in settings().datasets.glob("[!.]*/adding.json"):
-        # One that is at work keeps its dataset; it cleans up after itself.
-        with suppress(HeadstartError), journal.writing(note.parent.name, 0) as home:
+        # One that is at work keeps its dataset and cleans up after itself; one dataset that is
+        # damaged must not keep the others, or the server, from going on.
+        with (
+            suppress(HeadstartError, OSError, ValueError, KeyError),
+            journal.writing(note.parent.name, 0) as home,
+        ):
             remove_leftovers(home)
 
 
@@ -187,43 +198,52 @@ def fitting(before: Before, rows: Sequence[Json]) -> list[Json]:
     return [{**row, "part": ""} for row in rows]
 
 
-def beside_copies(dataset: Dataset, table: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
+def beside_copies(
+    before: Before, table: pd.DataFrame, groups: Mapping[str, str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """New images in the group of their near-duplicates, and in the part of those the dataset has.
 
-    groups: of each content. A group is named after a content in it, so that one that was alone
-    before needs no change. Where a split was saved, its way of grouping by name counts too, and
-    what belongs to no old image is divided in its shares.
+    Also the old images, with columns name and group, that new ones join with others of them, or
+    with excluded ones. groups: of each content. A group is named after a content in it, so that one
+    that was alone before needs no change. Where a split was saved, its way of grouping by name
+    counts too, and what belongs to no old image is divided in its shares.
     """
-    union = pd.concat([dataset.table, table], ignore_index=True)
+    old = before.state.rows(np.ones(len(before.state.index), dtype=bool))
+    union = pd.concat([old, table], ignore_index=True)
     found = union["sha256"].map(groups).to_numpy(dtype=str)
-    saved = replay.saved_split(dataset.folder, dataset.revision)
+    saved = replay.saved_split(before.dataset.folder, before.dataset.revision)
     if saved:
         found = grouping.merged(union.assign(group=found), saved["group_by"])
+    # The first old image of each group says what the group is called, and where it lies.
+    own = old["group"].where(old["group"] != "", old["sha256"].str[: grouping.NAME_LENGTH])
+    # Without a part beside others that have one, an image is learned from: `split.given`.
+    lies = old["part"].where(old["part"] != "", "train" if saved else "")
     known: dict[str, tuple[str, str]] = {"": ("", "")}
-    columns = [dataset.table[column] for column in ("group", "sha256", "part")]
-    for name, group, sha256, part in zip(found, *columns, strict=False):  # the old ones alone
-        # Without a part beside others that have one, an image is learned from: `split.given`.
-        of_old = part or ("train" if saved else "")
-        known.setdefault(name, (group or sha256[: grouping.NAME_LENGTH], of_old))
-    new = [known.get(name, (name, "")) for name in found[len(dataset.table) :]]
+    for name, group, part in zip(found, own, lies, strict=False):  # the old ones alone
+        known.setdefault(name, (group, part))
+    new = [known.get(name, (name, "")) for name in found[len(old) :]]
     parts = [part or beside for part, (_, beside) in zip(table["part"], new, strict=True)]
     grouped = table.assign(group=[group for group, _ in new], part=parts).astype(
         {"group": "str", "part": "str"}
     )
-    return divided(dataset, grouped, saved) if saved else grouped
+    joined = set(found[len(old) :]) - {""}
+    called = np.array([known[name][0] if name in joined else "" for name in found[: len(old)]])
+    apart = (called != "") & (called != own.to_numpy(dtype=str))
+    regrouped = old.loc[apart, ["name"]].assign(group=called[apart])
+    return (divided(old, grouped, saved) if saved else grouped), regrouped
 
 
-def divided(dataset: Dataset, table: pd.DataFrame, saved: Json) -> pd.DataFrame:
+def divided(old: pd.DataFrame, table: pd.DataFrame, saved: Json) -> pd.DataFrame:
     """New images that have no part yet in parts of their own, as a saved split was drawn."""
     parts = table["part"].to_numpy(dtype=str)
     of_group = {group: part for group, part in zip(table["group"], parts, strict=True) if part}
     of_group[""] = ""
     beside = np.array([of_group.get(group, "") for group in table["group"]], dtype=str)
-    union = pd.concat([dataset.table, table.assign(part=np.where(parts == "", beside, parts))])
+    # Old images without a part beside others that have one are learned from: `split.given`.
+    lying = old.assign(part=old["part"].where(old["part"] != "", "train"))
+    union = pd.concat([lying, table.assign(part=np.where(parts == "", beside, parts))])
     union = union.reset_index(drop=True)
     given = union["part"].to_numpy(dtype=str)
-    # Old images without a part beside others that have one are learned from: `split.given`.
-    given[: len(dataset.table)][given[: len(dataset.table)] == ""] = "train"
     drawn = split.draw(union, given == "", split.PARTS, saved["shares"], saved["seed"], given)
-    whole = np.where(given == "", drawn, given)[len(dataset.table) :]
+    whole = np.where(given == "", drawn, given)[len(old) :]
     return table.assign(part=whole).astype({"part": "str"})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.data import replay
+from core.data import noticing, replay
 from core.data.state import COLUMNS, LATER_COLUMNS
 from core.errors import NotFound
 from core.settings import settings
@@ -144,8 +144,19 @@ def _load(folder: Path, revision: int) -> Dataset:
         table=table,
         skipped=(*facts["skipped"], *replay.skipped_later(folder, lines)),
         folder=folder,
-        notes=(*facts.get("notes", ()), *replay.notes_later(lines)),
+        notes=notes_of(facts.get("notes", ()), folder, lines, table),
     )
+
+
+def notes_of(
+    first: Sequence[str], folder: Path, lines: replay.Lines, table: pd.DataFrame
+) -> tuple[str, ...]:
+    """What there is to say of a revision: of its uploads, and of its images as they now are."""
+    if not lines:
+        return tuple(first)
+    mended = set(noticing.of_images(replay.first_table(folder)))
+    of_uploads = [one for one in (*first, *replay.notes_later(lines)) if one not in mended]
+    return (*dict.fromkeys(of_uploads), *noticing.of_images(table))
 
 
 def summaries() -> list[Json]:

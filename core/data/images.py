@@ -176,10 +176,11 @@ def decoded(image: Image.Image, short_side: int | None, *, gray: bool = False) -
         if short_side is not None:
             shrink = max(1.0, min(image.size) / short_side)
             image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
-        image.load()
-        picture = upright(image)
-        plain = gray and picture.mode == "L" and not picture.has_transparency_data
-        return picture if plain else to_rgb(picture)
+        with turn(image):
+            image.load()
+            picture = upright(image)
+            plain = gray and picture.mode == "L" and not picture.has_transparency_data
+            return picture if plain else to_rgb(picture)
     except DECODER_ERRORS as error:
         raise refused(f"it is damaged ({error})") from error
 
@@ -250,8 +251,7 @@ def examine(content: bytes, name: str, limits: Settings | None = None) -> Facts:
         format, (width, height), said = format_of(image), image.size, tuple(remarks(image, name))
         # An eighth of a JPEG in gray is enough: all of its data is read on the way there.
         image.draft("L", (max(GRAY_SIDE, width // 8), max(GRAY_SIDE, height // 8)))
-        with turn(image):
-            return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
+        return Facts(format, width, height, said, small_gray(decoded(image, None, gray=True)))
     except DECODER_ERRORS as error:
         raise refused(f"it is damaged ({error})") from error
 

@@ -21,12 +21,11 @@ from core.data.storing import Skipped, stored
 from core.data.tables import LARGEST_TABLE, LARGEST_TABLES
 from core.errors import DatasetRefused, HeadstartError, MachineRefused
 from core.settings import MEGABYTE, settings
-from core.storage import Json, free_bytes, half_done, held, new_id, whole_folder
+from core.storage import Json, free_bytes, half_done, in_turn, new_id, whole_folder
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 EMPTY = "The file is empty."
 LOOKING = "Looking for copies among them"
-SECONDS_TO_PLACE = 600.0
 TOO_LARGE = (
     f"It is no table that can be read: one may have {LARGEST_TABLE // MEGABYTE} MB, "
     f"and all together {LARGEST_TABLES // MEGABYTE} MB."
@@ -75,7 +74,8 @@ def import_images(
             seen = Seen(rows, wanted, source.folders, doubled(source))
             facts, title = [asdict(one) for one in skipped], name or title_of(path)
             if into:
-                appending.append(into, folder, seen, facts, shown_as or title, who)
+                for share in appending.append(into, folder, seen, facts, shown_as or title, who):
+                    yield Imported(int(share * len(rows)), len(rows), text=LOOKING)
             else:
                 for share in twins.fill(folder, rows):
                     yield Imported(int(share * len(rows)), len(rows), text=LOOKING)
@@ -96,14 +96,16 @@ def import_all(
     return last.dataset
 
 
-def readings(path: Path, shown_as: str = "") -> list[Reading]:
+def readings(path: Path, shown_as: str = "", into: str = "") -> list[Reading]:
     """The ways in which an upload may be meant, without reading its images; usually one.
 
-    Raises: ArchiveRefused.
+    into: the id of a dataset that it is to be added to.
+    Raises: ArchiveRefused; NotFound for no such dataset.
     """
+    known = dataset.load(into).classes if into else ()
     with archive.opened(path, shown_as) as source:
         pictures, tables, _ = looked_through(source, members_of(source))
-        return layout.readings([member.name for member in pictures], tables)
+        return layout.readings([member.name for member in pictures], tables, known)
 
 
 def import_root_entries() -> list[str]:
@@ -150,7 +152,7 @@ def first_of_its_kind(dataset_id: str) -> Dataset:
 
     One import at a time: two of the same content would each remove the other's.
     """
-    with held(settings().home / "placing.lock", SECONDS_TO_PLACE):
+    with in_turn(settings().home / "placing.lock"):
         new = dataset.load(dataset_id)
         former = dataset.with_digest(new.digest, but_not=new.id)
         if former is None or said(dataset.load(former.id, 1)) != said(new):

@@ -24,7 +24,7 @@ from core.data.actions import ACTIONS as ACTIONS
 from core.data.actions import LONGEST_WHO, Before, clean_text, divided, shares_of
 from core.data.comparing import compare as compare
 from core.data.dataset import Dataset
-from core.errors import DatasetRefused, MachineRefused, NotNow
+from core.errors import DatasetRefused, HeadstartError, MachineRefused, NotNow
 from core.settings import settings
 from core.storage import Json, append_line, cut_lines, held, whole_file
 
@@ -58,7 +58,14 @@ def write(folder: Path, before: Before, action: Json, who: str) -> None:
         "action": kind_of(action),
         **ACTIONS[kind_of(action)].check(before, action),
     }
-    append(folder, before, with_files(folder, line))
+    line = with_files(folder, line)
+    try:
+        append(folder, before, line)
+    except HeadstartError:
+        for name in line.values():
+            if str(name).endswith(f"-{line['revision']}.parquet"):
+                (folder / str(name)).unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

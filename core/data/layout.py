@@ -64,12 +64,15 @@ def inner(folders: tuple[str, ...]) -> str:
 Way = tuple[Reading, list[Placed]]
 
 
-def readings(names: Sequence[str], tables: Mapping[str, str]) -> list[Reading]:
+def readings(
+    names: Sequence[str], tables: Mapping[str, str], known: Sequence[str] = ()
+) -> list[Reading]:
     """The ways in which people may have meant their folders and tables, the likeliest first.
 
-    Each gives at least two classes; usually there is one. names, tables: as for `place`.
+    Each gives at least two classes, or one beside those known; usually there is one way. names,
+    tables, known: as for `place`.
     """
-    return [reading for reading, _ in ways(names, tables)]
+    return [reading for reading, _ in ways(names, tables, known)]
 
 
 def place(
@@ -82,22 +85,31 @@ def place(
 
     names: of the image files, with `/`. tables: text of each CSV file by its name. reading: the
     key of one of `readings`; else the likeliest. known: classes of the dataset that they are added
-    to; images of one class will do then.
+    to; images of one class will do then, but of a new one only by its key.
     Raises: DatasetRefused when no way of reading the folders gives two classes, or for a key that
     is none of them.
     """
-    found = ways(names, tables)
-    chosen = next((placed for one, placed in found if reading in ("", one.key)), None)
-    if known and not found and (by_folder := from_folders(names)):
-        return by_folder
+    found = ways(names, tables, known)
+    chosen = next(((one, placed) for one, placed in found if reading in ("", one.key)), None)
+    if chosen is not None and not reading and unsure(chosen[0], known):
+        raise DatasetRefused(
+            f"All images would be of a new class ({chosen[0].classes[0][:80]}).",
+            f"If it is one, say so: `--classes {chosen[0].key}`. Else call the folder like a class "
+            "of the dataset.",
+        )
     if chosen is not None:
-        return chosen
+        return chosen[1]
     if found:
         raise DatasetRefused(
             f"The images cannot be read by {reading[:80]}.",
             f"Choose one of {', '.join(one.key for one, _ in found)}.",
         )
     raise refusal(names)
+
+
+def unsure(reading: Reading, known: Sequence[str]) -> bool:
+    """Whether images for a dataset are all of one class that it does not have: better ask."""
+    return bool(known) and len(reading.classes) == 1 and reading.classes[0] not in known
 
 
 def refusal(names: Sequence[str]) -> DatasetRefused:
@@ -112,8 +124,11 @@ def refusal(names: Sequence[str]) -> DatasetRefused:
     )
 
 
-def ways(names: Sequence[str], tables: Mapping[str, str]) -> list[Way]:
-    """Each reading with the class of every image; readings that come to the same are one."""
+def ways(names: Sequence[str], tables: Mapping[str, str], known: Sequence[str] = ()) -> list[Way]:
+    """Each reading with the class of every image; readings that come to the same are one.
+
+    known: those with more images of these classes come first.
+    """
     ours = next((way for name in tables if (way := packed(names, name, tables[name]))), None)
     if ours:
         return [(described("packed", "As Headstart packed it", ours, default=True), ours)]
@@ -122,9 +137,13 @@ def ways(names: Sequence[str], tables: Mapping[str, str]) -> list[Way]:
     usual = several(first) and not all(one.label.lower() in PARTS for one in first)
     by_tables = list(from_tables(names, tables, named_only=usual))
     order = [*by_folders, *by_tables] if usual else [*by_tables, *by_folders]
+    if known:
+        order += [("known", "The folder that is called like a class", from_known(names, known))]
+        order.sort(key=lambda way: -sum(one.label in known for one in way[2]))
     result: list[Way] = []
     for key, title, placed in order:
-        if several(placed) and not any(same(placed, other) for _, other in result):
+        enough = several(placed) or (known and placed)
+        if enough and not any(same(placed, other) for _, other in result):
             result.append((described(key, title, placed, default=not result), placed))
     return result
 
@@ -179,6 +198,21 @@ def from_folders(names: Sequence[str], label_of: LabelOf = outer) -> list[Placed
     if len(trained_on) < 2 or len(set(part_of.values())) < 2:
         return [Placed(name, label_of(folders), None) for name, folders in pairs]
     return [Placed(name, label_of(folders), part_of[name]) for name, folders in sorted_in]
+
+
+def from_known(names: Sequence[str], known: Sequence[str]) -> list[Placed]:
+    """Each image by the innermost of its folders that is called like a known class; or none.
+
+    Others above it may say the part.
+    """
+    found = []
+    for name in names:
+        folders = name.split("/")[:-1]
+        labels = [folder for folder in folders if folder in known]
+        parts = [part for folder in folders if (part := PARTS.get(folder.lower()))]
+        if labels:
+            found.append(Placed(name, labels[-1], parts[0] if parts else None))
+    return found if len(found) == len(names) else []
 
 
 Pairs = list[tuple[str, tuple[str, ...]]]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import pandas as pd
+
 from core.data.labels import Placed
 from core.data.layout import is_junk
 from core.storage import Json
@@ -36,9 +38,18 @@ class Seen:
         return Counter(row["label"] for row in self.rows)
 
 
-def notes(seen: Seen) -> list[str]:
-    """The sentences that are due, the gravest first."""
-    return [sentence for notice in NOTICES if (sentence := notice(seen))]
+def notes(seen: Seen, notices: Sequence[Callable[[Seen], str]] | None = None) -> list[str]:
+    """The sentences that are due, the gravest first; all kinds of them, or some."""
+    chosen = NOTICES if notices is None else notices
+    return [sentence for notice in chosen if (sentence := notice(seen))]
+
+
+def of_images(table: pd.DataFrame) -> list[str]:
+    """The sentences that are due about the images of a dataset, however they came there."""
+    columns = ("label", "part", "sha256")
+    cells = zip(*(table[name] for name in columns), strict=True)
+    rows = [dict(zip(columns, row, strict=True)) for row in cells]
+    return notes(Seen(rows, ()), OF_IMAGES)
 
 
 def vanished(seen: Seen) -> str:
@@ -125,9 +136,9 @@ def rare(seen: Seen) -> str:
     return f"There is a single image of {counted(found)}: it cannot be learned and tested both."
 
 
-NOTICES: tuple[Callable[[Seen], str], ...] = (
-    vanished, untrained, leaked, empty, alike, invisible, doubled, rare,
-)  # fmt: skip
+OF_UPLOAD: tuple[Callable[[Seen], str], ...] = (vanished, empty, doubled)
+OF_IMAGES: tuple[Callable[[Seen], str], ...] = (untrained, leaked, alike, invisible, rare)
+NOTICES = (vanished, untrained, leaked, empty, alike, invisible, doubled, rare)
 
 
 def counted(labels: Collection[str]) -> str:

@@ -168,7 +168,23 @@ def added(state: State, line: Json, folder: Path) -> State:
     They lose the parts they were drawn for when the split that they were drawn for is taken back.
     """
     table = with_columns(pd.read_parquet(folder / line["added"]))
+    if "regrouped" in line:
+        state = regrouped(state, pd.read_parquet(folder / line["regrouped"]))
     return joined(state, table if state.parts.any() else table.assign(part=""))
+
+
+def regrouped(state: State, given: pd.DataFrame) -> State:
+    """Some images in other groups, also for splits that are made later."""
+    rows, groups, copies = (
+        state.places(given["name"]),
+        state.groups.copy(),
+        state.table["group"].copy(),
+    )
+    there = rows >= 0
+    new = given["group"].to_numpy(dtype=object)[there]
+    groups[rows[there]] = new
+    copies.iloc[rows[there]] = new
+    return replace(state, groups=groups, table=state.table.assign(group=copies))
 
 
 APPLY: dict[str, Apply] = {

@@ -7,7 +7,7 @@ appended as images come in, and mapped instead of read, so that memory stays fla
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from core import machine
 from core.data import images
 from core.data.dataset import Dataset
 from core.errors import HeadstartError, MachineRefused
-from core.storage import held
+from core.storage import in_turn
 
 RECORD = np.dtype([("sha256", "S64"), ("gray", "u1", (images.GRAY_SIDE, images.GRAY_SIDE))])
 BLOCK = 256
@@ -74,7 +74,7 @@ def of(dataset: Dataset, contents: Sequence[str]) -> tuple[np.ndarray, np.ndarra
 
     Those that are missing, as in datasets of older versions, are made from the files and kept.
     """
-    with held(dataset.folder / ".signatures.lock", seconds=600.0):
+    with in_turn(dataset.folder / ".signatures.lock"):
         known = places(mapped(dataset.folder), contents)
         missing = sorted({one for one, place in zip(contents, known, strict=True) if place < 0})
         if missing:
@@ -93,14 +93,29 @@ def add_missing(dataset: Dataset, missing: Sequence[str]) -> None:
                 add(sha256, gray)
 
 
-def taken_over(former: Path, folder: Path) -> None:
-    """Add to a folder's signatures those of another one that it lacks."""
+class Both:
+    """Gray pictures of two files as if they were one, on the disk still: K×S×S uint8."""
+
+    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
+        self.first, self.second = first, second
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """The pictures at some places: those of the second file follow those of the first."""
+        places = np.asarray(places)
+        found = np.empty((*places.shape, *self.first.shape[1:]), np.uint8)
+        later = places >= len(self.first)
+        found[~later] = self.first[places[~later]]
+        found[later] = self.second[places[later] - len(self.first)]
+        return found
+
+
+def taken_over(former: Path, folder: Path, contents: Collection[str]) -> None:
+    """Add to a folder's signatures those of some contents that another folder has."""
     records = mapped(former)
-    with held(folder / ".signatures.lock", seconds=600.0):
-        lacking = places(mapped(folder), [one.decode() for one in records["sha256"]]) < 0
-        with written(folder) as add:
-            for record in records[lacking]:
-                add(record["sha256"].decode(), record["gray"])
+    wanted = np.flatnonzero([one.decode() in contents for one in records["sha256"]])
+    with in_turn(folder / ".signatures.lock"), written(folder) as add:
+        for place in wanted:
+            add(records["sha256"][place].decode(), records["gray"][place])
 
 
 def gray_of(path: Path) -> np.ndarray:

@@ -163,21 +163,23 @@ def apportioned(
         size = sizes[number]
         parts[number] = np.argmin((size * (2 * (had - wanted) + size) / wanted).sum(axis=1))
         had[parts[number]] += size
-    serve_all(parts, sizes, shares, totals.to_numpy() - sizes.sum(axis=0))
+    serve_all(parts, sizes, shares, totals.to_numpy() - sizes.sum(axis=0), lay)
     return groups.index.to_numpy(), parts
 
 
-def serve_all(parts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, alone: np.ndarray) -> None:
+def serve_all(
+    parts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, alone: np.ndarray, lay: np.ndarray
+) -> None:
     """Move small groups to the parts in which a class has nothing, if it has groups enough.
 
     parts: G int64, changed in place. sizes: G×C, contents of each class. alone: C, contents of each
-    class that are in no group, which serve such parts better.
+    class that are in no group, which serve such parts better. lay: P×C, what was there before.
     """
     for label in np.flatnonzero(alone == 0):
         for part in (p for p in serving_order(len(shares)) if shares[p] > 0):
             has = sizes[:, label] > 0
             groups_in = np.bincount(parts[has], minlength=len(shares))
-            if not groups_in[part] and groups_in.max() > 1:
+            if not groups_in[part] and not lay[part, label] and groups_in.max() > 1:
                 spare = np.flatnonzero(has & (parts == groups_in.argmax()))
                 parts[spare[sizes[spare].sum(axis=1).argmin()]] = part
 

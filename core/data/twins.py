@@ -24,6 +24,7 @@ import pandas as pd
 
 from core import machine
 from core.data import alignment, signatures
+from core.data.alignment import Grays
 from core.data.dataset import Dataset
 from core.data.grouping import NAME_LENGTH
 from core.storage import Json
@@ -45,8 +46,8 @@ SMALLEST_SIDE = 32
 LEAST_CONTRAST = 2.0
 # Larger groups must be copies of one picture, not a chain in which each is like the next.
 LONGEST_CHAIN = 100
-# A block of cosines is 16 MB.
-ROWS, COLUMNS = 256, 16384
+# A block of cosines is 16 MB, and each thread has one.
+ROWS, COLUMNS, MOST_THREADS = 256, 16384, 8
 HALF = 32
 # How much of the whole search it is to find the pairs that are then registered.
 SHARE_OF_FINDING = 0.5
@@ -114,7 +115,7 @@ def fill(folder: Path, rows: Sequence[Json]) -> Steps[None]:
 
 
 def grouped(
-    table: pd.DataFrame, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray | None = None
+    table: pd.DataFrame, grays: Grays, places: np.ndarray, fresh: np.ndarray | None = None
 ) -> Steps[np.ndarray]:
     """The group of each row, N text: named after the least hash in it, whatever the order.
 
@@ -138,7 +139,7 @@ def sides_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def near(
-    grays: np.ndarray, places: np.ndarray, sides: np.ndarray, fresh: np.ndarray | None = None
+    grays: Grays, places: np.ndarray, sides: np.ndarray, fresh: np.ndarray | None = None
 ) -> Steps[tuple[np.ndarray, np.ndarray]]:
     """Pairs of near-duplicates, P×2 int64 in [0, N) with the smaller first; and their likeness.
 
@@ -176,7 +177,7 @@ def frequencies() -> np.ndarray:
     return np.asarray(both[chosen].reshape(-1, HALF * HALF), dtype=np.float32)
 
 
-def low_pass(grays: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def low_pass(grays: Grays, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each picture's low frequencies as unit vectors, N×F float32; and their contrast, N float32.
 
     The contrast is their root mean square in gray levels.
@@ -202,7 +203,7 @@ def spans(grays: np.ndarray) -> np.ndarray:
 
 
 def alike(
-    vectors: np.ndarray, grays: np.ndarray, places: np.ndarray, fresh: np.ndarray
+    vectors: np.ndarray, grays: Grays, places: np.ndarray, fresh: np.ndarray
 ) -> Steps[list[np.ndarray]]:
     """Pairs worth registering: the best of each image, its second best, and so on.
 
@@ -210,17 +211,18 @@ def alike(
     """
     found = [np.empty((0, 3), np.int64)]
     everything, new = np.arange(len(vectors)), np.flatnonzero(fresh)
+    # New images beside all, old ones beside the new alone.
+    work = [*blocks(new, everything), *blocks(np.flatnonzero(~fresh), new)]
 
-    def best(start: int) -> np.ndarray:
-        rows = slice(start, start + ROWS)
-        others = everything if fresh[rows].any() else new
-        return best_of_rows(vectors, start, spans(grays[places[rows]]), others)
+    def best(rows_and_others: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        rows, others = rows_and_others
+        return best_of_rows(vectors, rows, spans(grays[places[rows]]), others)
 
-    with ThreadPoolExecutor(machine.processors()) as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, machine.processors())) as pool:
         try:
-            for block in pool.map(best, range(0, len(vectors), ROWS)):
+            for done, block in enumerate(pool.map(best, work), 1):
                 found.append(block)
-                yield SHARE_OF_FINDING * min(1.0, len(found) * ROWS / len(vectors))
+                yield SHARE_OF_FINDING * done / len(work)
         finally:
             pool.shutdown(cancel_futures=True)
     rank, pairs = np.concatenate(found)[:, 0], np.sort(np.concatenate(found)[:, 1:], axis=1)
@@ -229,14 +231,21 @@ def alike(
     return [np.unique(pairs[wanted & (rank == number)], axis=0) for number in ranks]
 
 
+def blocks(rows: np.ndarray, others: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Some images at a time, each with those that they are to be compared with."""
+    if not len(others):
+        return []
+    return [(rows[start : start + ROWS], others) for start in range(0, len(rows), ROWS)]
+
+
 def best_of_rows(
-    vectors: np.ndarray, start: int, span: np.ndarray, others: np.ndarray
+    vectors: np.ndarray, rows: np.ndarray, span: np.ndarray, others: np.ndarray
 ) -> np.ndarray:
-    """For each of some images from `start`, which of the others are most alike.
+    """For each of some images, which of the others are most alike.
 
     P×3 int64: the rank from 0 on, the image, the other one.
     """
-    found = list(compared(vectors, start, span, others))
+    found = list(compared(vectors, rows, span, others))
     if not found:
         return np.empty((0, 3), np.int64)
     hits = pd.DataFrame(np.concatenate(found), columns=["row", "other", "cosine"])
@@ -247,28 +256,28 @@ def best_of_rows(
 
 
 def compared(
-    vectors: np.ndarray, start: int, span: np.ndarray, others: np.ndarray
+    vectors: np.ndarray, rows: np.ndarray, span: np.ndarray, others: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Images, others, and their cosines after shifts of the first, where both cosines suffice: K×3.
 
     A crop is nearer to what shifts make of its original than the other way round, so that each
     pair is looked at from both sides.
     """
-    rows = vectors[start : start + ROWS]
+    own = vectors[rows]
     for first in range(0, len(others), COLUMNS):
         numbers = others[first : first + COLUMNS]
         columns = vectors[numbers]
-        cosines = rows @ columns.T
+        cosines = own @ columns.T
         hit, other = np.nonzero(cosines > LEAST_COSINE)
         ends = np.searchsorted(hit, np.arange(len(rows) + 1))
         for row in np.flatnonzero(np.diff(ends)):
             chosen = other[ends[row] : ends[row + 1]]
             chosen = chosen[largest(cosines[row, chosen], MOST_SHIFTED)]
             after = np.linalg.norm(columns[chosen] @ span[row], axis=1)
-            after[(after <= LEAST_AFTER_SHIFTS) | (numbers[chosen] == row + start)] = 0
+            after[(after <= LEAST_AFTER_SHIFTS) | (numbers[chosen] == rows[row])] = 0
             best = largest(after, MOST_REGISTERED)
             best = best[after[best] > 0]
-            here = np.full(len(best), row + start)
+            here = np.full(len(best), rows[row])
             yield np.stack([here, numbers[chosen[best]], after[best]], axis=1)
 
 
@@ -279,9 +288,7 @@ def largest(values: np.ndarray, most: int) -> np.ndarray:
     return np.argpartition(-values, most)[:most]
 
 
-def identical(
-    grays: np.ndarray, places: np.ndarray, sides: np.ndarray, plain: np.ndarray
-) -> np.ndarray:
+def identical(grays: Grays, places: np.ndarray, sides: np.ndarray, plain: np.ndarray) -> np.ndarray:
     """Pairs of the same gray pixels and size under different hashes, plain ones left out: P×2."""
     first_of: dict[tuple[bytes, int, int], int] = {}
     found = []
@@ -308,7 +315,7 @@ def components(count: int, links: np.ndarray) -> np.ndarray:
 
 
 def without_chains(
-    number: np.ndarray, links: np.ndarray, grays: np.ndarray, places: np.ndarray
+    number: np.ndarray, links: np.ndarray, grays: Grays, places: np.ndarray
 ) -> np.ndarray:
     """Groups of over 100 taken apart where they are no copies of one picture.
 

@@ -40,10 +40,11 @@ Names = Annotated[list[str], Body(max_length=500)]
 
 @api.exception_handler(HeadstartError)
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """A refusal as JSON: what is wrong and what to do."""
+    """A refusal as JSON: of which kind it is, what is wrong and what to do."""
     assert isinstance(error, HeadstartError)
     status = 404 if isinstance(error, NotFound) else 422
-    return JSONResponse({"what": error.what, "remedy": error.remedy}, status_code=status)
+    said = {"kind": type(error).__name__, "what": error.what, "remedy": error.remedy}
+    return JSONResponse(said, status_code=status)
 
 
 @api.put("/uploads/{upload_id}")

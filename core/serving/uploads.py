@@ -93,38 +93,41 @@ def finished(upload_id: str) -> Path:
     return path
 
 
-def readings(upload_id: str, name: str) -> list[Reading]:
+def readings(upload_id: str, name: str, into: str = "") -> list[Reading]:
     """The ways in which a finished upload may be meant; usually one.
 
-    Raises: ArchiveRefused; NotFound when it is gone.
+    into: the id of a dataset that it is to be added to.
+    Raises: ArchiveRefused, and NotNow when it takes too long; NotFound when it is gone.
     """
     path = finished(upload_id)
     if path.stat().st_size < LISTED_HERE_BYTES:
-        return importing.readings(path, Path(name).name)
-    return read_elsewhere({"upload": upload_id, "name": name})
+        return importing.readings(path, Path(name).name, into)
+    return read_elsewhere({"upload": upload_id, "name": name, "into": into})
 
 
-def server_readings(server: str) -> list[Reading]:
+def server_readings(server: str, into: str = "") -> list[Reading]:
     """The ways in which an entry of the allowed root on the server may be meant.
 
-    Raises: ArchiveRefused, DatasetRefused.
+    into: the id of a dataset that it is to be added to.
+    Raises: ArchiveRefused, DatasetRefused, and NotNow when it takes too long.
     """
-    return read_elsewhere({"server": server})
+    return read_elsewhere({"server": server, "into": into})
 
 
 def read_elsewhere(values: Json) -> list[Reading]:
     """The readings as another process finds them: the list of 100,000 files takes 150 MB.
 
-    Raises: ArchiveRefused, also when the other process has not ended after some minutes.
+    Raises: ArchiveRefused; NotNow when the other process has not ended after some minutes.
     """
     job = jobs.start("look", values)
     began = time.monotonic()
     try:
         while job.state in jobs.LIVE:
             if time.monotonic() - began > SECONDS_TO_LOOK:
-                raise ArchiveRefused(
+                raise NotNow(
                     f"Its list of files could not be read in {SECONDS_TO_LOOK / 60:.0f} minutes.",
-                    "Wait until this machine has less to do, or pack the photos in several zips.",
+                    "Choose the same file again when this machine has less to do: it need not be "
+                    "sent again. Or pack the photos in several zips.",
                 )
             time.sleep(SECONDS_BETWEEN_LOOKS)
     finally:
@@ -136,14 +139,14 @@ def read_elsewhere(values: Json) -> list[Reading]:
 
 
 def looking_steps(
-    stop: Callable[[], bool], *, upload: str = "", name: str = "", server: str = ""
+    stop: Callable[[], bool], *, upload: str = "", name: str = "", server: str = "", into: str = ""
 ) -> Iterator[Step]:
     """The job that lists what is in an upload, or in an entry of the allowed root on the server.
 
     Its result is {"readings": […]}, each with the fields of a `Reading`.
     """
     path = importing.in_import_root(server) if server else finished(upload)
-    found = importing.readings(path, "" if server else Path(name).name)
+    found = importing.readings(path, "" if server else Path(name).name, into)
     yield Step(1, 1, "Looking at the folders", result={"readings": [asdict(one) for one in found]})
 
 

@@ -35,7 +35,13 @@ const progress = (offset, total, speed) => {
   return `${size(offset)} of ${size(total)}${left}`
 }
 
-const arrived = async (url) => (await (await fetch(url)).json()).received
+// How many bytes the server has; throws where no answer of its own comes, as from a proxy.
+const arrived = async (url) => {
+  const answer = await fetch(url)
+  const { received } = await answer.json()
+  if (!answer.ok || typeof received !== "number") throw new Error(answer.statusText)
+  return received
+}
 
 // What was sent in part is kept by the server for a day; the browser remembers under which id, so
 // that the same file goes on from there also after the page was closed.
@@ -59,13 +65,19 @@ const remember = (file, url) => {
 
 const forget = (key) => { try { localStorage.removeItem(key) } catch { /* It keeps nothing. */ } }
 
+// One tab at a time sends a file; null where another one does. (Browsers know such locks only of
+// this machine's server and over https.)
+const alone = (key, work) => (navigator.locks ? navigator.locks.request(key, { ifAvailable: true }, (lock) => lock && work()) : work())
+const beingSent = async () => (navigator.locks ? (await navigator.locks.query()).held.map(({ name }) => name) : [])
+
 // The newest upload that was left unfinished: what is known of it, and how much has arrived.
 const unfinished = async () => {
+  const elsewhere = await beingSent()
   for (const { key, url } of remembered().sort((a, b) => b.since - a.since)) {
     const [name, total] = JSON.parse(key.slice(PREFIX.length))
     const place = await arrived(url)
-    if (place) return { name, total, place }
-    forget(key)
+    if (!place) forget(key) // It was imported, or given up.
+    else if (place < total && !elsewhere.includes(key)) return { name, total, place }
   }
   return undefined
 }
@@ -93,11 +105,16 @@ export default function ({ parentElement, setTriggerValue }) {
       method: "PUT", body: file.slice(offset, offset + PIECE), signal,
     })
     const found = await answer.json()
-    if (answer.ok) return found.received
+    if (answer.ok && typeof found.received === "number") return found.received
     // A piece that came twice, or after another connection went on: the server knows the place.
     const place = await arrived(url)
     if (place !== offset && place <= file.size) return place
-    end(`${found.what ?? "The server refused the upload."} ${found.remedy ?? ""}`)
+    const words = `${found.what ?? "The server refused the upload."} ${found.remedy ?? ""}`
+    if (found.kind === "ArchiveRefused") { // The file itself: no more of it is wanted.
+      forget(keyOf(file))
+      fetch(url, { method: "DELETE" })
+      end(words)
+    } else pause(file, url, words)
     return undefined
   }
 
@@ -118,11 +135,7 @@ export default function ({ parentElement, setTriggerValue }) {
     while (offset < file.size) {
       try {
         offset = await sendPiece(file, url, offset, abort.signal)
-        if (offset === undefined) {
-          forget(keyOf(file))
-          fetch(url, { method: "DELETE" })
-          return
-        }
+        if (offset === undefined) return
         failures = 0
         bar.value = offset / file.size
         note.textContent = progress(offset, file.size, speed(offset))
@@ -135,14 +148,13 @@ export default function ({ parentElement, setTriggerValue }) {
         try { offset = await arrived(url) } catch { /* Still lost. */ }
       }
     }
-    forget(keyOf(file))
     end(`${file.name} has arrived.`)
     setTriggerValue("arrived", { id: url.split("/").pop(), name: file.name })
   }
 
   // Nothing of what has arrived is lost for a day.
-  const pause = (file, url) => {
-    note.textContent = "The connection is lost. What has arrived is kept; go on when it is back."
+  const pause = (file, url, words = "The connection is lost.") => {
+    note.textContent = `${words} What has arrived is kept for a day; then go on.`
     again.hidden = false
     again.onclick = async () => {
       again.hidden = true
@@ -159,11 +171,15 @@ export default function ({ parentElement, setTriggerValue }) {
 
   // From where an earlier visit to the page left off, if there was one.
   const goOn = async (file) => {
+    const sent = await alone(keyOf(file), async () => { await resume(file); return true })
+    if (!sent) note.textContent = "This file is being sent in another tab."
+  }
+
+  const resume = async (file) => {
     const url = remembered().find(({ key }) => key === keyOf(file))?.url
     let place = 0
     try { place = url ? await arrived(url) : 0 } catch { pause(file, url); return }
-    if (place > 0 && place <= file.size) send(file, url, place)
-    else send(file)
+    await (place > 0 && place <= file.size ? send(file, url, place) : send(file))
   }
   if (!parentElement.asked && cancel.hidden) {
     parentElement.asked = true // Of the server, once a visit and not at each change of the page.

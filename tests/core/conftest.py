@@ -92,6 +92,6 @@ def client() -> TestClient:
 def sentence(answer: Response, status: int) -> str:
     """What a refusal says; it always has a remedy beside it."""
     assert answer.status_code == status, answer.text
-    assert set(answer.json()) == {"what", "remedy"}
+    assert set(answer.json()) == {"kind", "what", "remedy"}
     assert all(answer.json().values())
     return str(answer.json()["what"])

@@ -23,6 +23,15 @@ def counting(stop: Stop, to: int, seconds: float = 0.0) -> Iterator[Step]:
         yield Step(number, to, f"counting to {to}", result={"sum": 6} if number == to else None)
 
 
+def staged(stop: Stop) -> Iterator[Step]:
+    """Two parts, the second of which goes on counting at a tenth of the pace."""
+    for number in range(1, 11):
+        yield Step(number, 20, "the quick part")
+    for number in range(11, 21):
+        time.sleep(0.3)
+        yield Step(number, 20, "the slow part", result={} if number == 20 else None)
+
+
 def refusing(stop: Stop) -> Iterator[Step]:
     yield Step(1, 2)
     raise DatasetRefused("There are no images in it.", "Add some.")
@@ -58,7 +67,7 @@ def heavy(stop: Stop) -> Iterator[Step]:
 
 KINDS = {
     f.__name__: f"{__name__}:{f.__name__}"
-    for f in (counting, refusing, mistaken, deaf, building, heavy)
+    for f in (counting, staged, refusing, mistaken, deaf, building, heavy)
 }
 
 if __name__ == "__main__":

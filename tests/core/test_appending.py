@@ -92,10 +92,36 @@ def test_names_are_new_also_beside_additions_that_were_taken_back(insects, make_
 def test_one_class_alone_can_be_added_and_is_named_where_it_is_new(insects, make_zip):
     more = appended(insects, make_zip, photos("ants", 7, 8))
     assert (len(more.table), more.notes) == (8, ())
-    more = appended(insects, make_zip, photos("wasps", 17, 18))
-    assert more.notes == ("New in this dataset: 1 class (wasps).",)
+    wasps = make_zip(photos("wasps", 17, 18), "wasps.zip")
+    with pytest.raises(DatasetRefused, match=r"a new class \(wasps\).*--classes folders"):
+        importing.import_all(wasps, into=insects.id)
+    more = importing.import_all(wasps, into=insects.id, reading="folders")
+    assert more.notes == ("New in revision 3: 1 class (wasps).",)
     with pytest.raises(DatasetRefused, match="not sorted into classes"):
         appended(insects, make_zip, {"1.jpg": make_photo(19)})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/ants/1.jpg", "test/ants/2.jpg"],
+        ["ants/female/1.jpg", "ants/male/2.jpg"],
+        ["more/ants/1.jpg", "more/ants/2.jpg"],
+        ["ants/IMG_1/1.jpg", "bees/IMG_2/2.jpg"],
+    ],
+)
+def test_the_classes_that_the_dataset_has_say_which_folder_is_meant(
+    insects, make_zip, names: list[str]
+):
+    layout = {name: make_photo(30 + k) for k, name in enumerate(names)}
+    assert appended(insects, make_zip, layout).classes == ("ants", "bees")
+
+
+def test_a_table_of_one_known_class_is_read_as_such(insects, make_zip):
+    layout = {f"images/{k}.jpg": make_photo(30 + k) for k in range(3)}
+    table = "file,label\n" + "".join(f"{k}.jpg,ants\n" for k in range(3))
+    more = appended(insects, make_zip, layout | {"labels.csv": table.encode()})
+    assert more.table["label"].value_counts().to_dict() == {"ants": 6, "bees": 3}
 
 
 def test_an_upload_with_a_split_does_not_fix_that_of_a_dataset_without(insects, make_zip):
@@ -104,6 +130,12 @@ def test_an_upload_with_a_split_does_not_fix_that_of_a_dataset_without(insects, 
              for name, content in photos(label, *seeds, kind=kind).items()}  # fmt: skip
     more = appended(insects, make_zip, divided)
     assert len(more.table) == 12 and set(more.table["part"]) == {""}
+
+
+def everything(found: Dataset) -> dict[str, int]:
+    """Each file of a dataset with its size; locks may be there or not."""
+    files = [path for path in found.folder.rglob("*") if path.is_file()]
+    return {str(path): path.stat().st_size for path in files if path.suffix != ".lock"}
 
 
 def stored(found: Dataset) -> set[str]:
@@ -129,25 +161,29 @@ def test_a_split_that_is_not_taken_over_is_said_and_one_that_is_is_not(insects, 
 def test_what_is_odd_about_the_classes_is_said_once_and_not_of_additions_taken_back(
     insects, make_zip
 ):
-    more = appended(insects, make_zip, photos("Ants", 7, 8, kind=2) | photos("bees", 9, kind=1))
-    assert [note for note in more.notes if "Ants, ants" in note] == list(more.notes[1:]) != []
+    more = appended(insects, make_zip, photos("Ants", 7, kind=2) | photos("bees", 9, kind=1))
+    new, alike, rare = more.notes
+    assert new == "New in revision 2: 1 class (Ants)." and "Ants, ants" in alike
+    assert "single image of 1 class (Ants)" in rare
     again = appended(insects, make_zip, photos("Ants", 17, 18, kind=2))
-    assert again.notes == more.notes
-    for of in (3, 2):
+    assert again.notes == (new, alike)
+    merged = journal.record(insects.id, {"action": "merge", "from": ["Ants"], "to": "ants"})
+    assert merged.notes == (new,)
+    for of in (4, 3, 2):
         journal.record(insects.id, {"action": "undo", "of": of})
     assert dataset.load(insects.id).notes == ()
 
 
 def test_nothing_new_is_refused_and_changes_nothing(insects, make_zip, home: Path):
-    before = stored(insects)
+    before = everything(insects)
     with pytest.raises(DatasetRefused, match="all of these images already"):
         appended(insects, make_zip, photos("ants", 0, 1))
-    assert dataset.load(insects.id).revision == 1 and stored(insects) == before
+    assert dataset.load(insects.id).revision == 1 and everything(insects) == before
     assert [p.name for p in (home / "datasets").iterdir()] == [insects.id]
 
 
 def test_an_addition_that_cannot_be_saved_leaves_no_image_behind(insects, make_zip, monkeypatch):
-    before = stored(insects)
+    before, whole = stored(insects), everything(insects)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -155,7 +191,7 @@ def test_an_addition_that_cannot_be_saved_leaves_no_image_behind(insects, make_z
     with monkeypatch.context() as patched, pytest.raises(MachineRefused, match="No space left"):
         patched.setattr(journal, "append_line", full)
         appended(insects, make_zip, photos("ants", 7, 8))
-    assert stored(insects) == before and not (insects.folder / "adding.json").exists()
+    assert stored(insects) == before and everything(insects) == whole
     assert len(appended(insects, make_zip, photos("ants", 7, 8)).table) == 8
 
 
@@ -325,3 +361,73 @@ def test_new_images_of_a_patient_go_where_a_split_by_patients_put_the_old_ones(m
     assert (
         table.loc[[f"ants/new_{n}.png" for n in range(5)], ["part", "group"]].nunique().eq(1).all()
     )
+
+
+def shifted(content: bytes, part: float) -> bytes:
+    """The picture without a strip of its left side, or of its right for a negative part."""
+    with Image.open(io.BytesIO(content)) as image:
+        cut = round(abs(part) * image.width)
+        left, right = (cut, image.width) if part > 0 else (0, image.width - cut)
+        buffer = io.BytesIO()
+        image.crop((left, 0, right, image.height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_bursts_that_come_one_at_a_time_do_not_shift_the_shares(make_zip):
+    old = {f"{label}/{n}.png": blotches(n + 500 * kind)
+           for kind, label in enumerate(("ants", "bees")) for n in range(20)}  # fmt: skip
+    first = importing.import_all(make_zip(old))
+    journal.record(first.id, {"action": "split", "shares": [0.7, 0.15, 0.15], "seed": 1})
+    for n in range(4):
+        burst = {}
+        for k in range(3):
+            one = blotches(1000 + 3 * n + k)
+            burst |= {f"ants/{n} {k} a.png": one, f"ants/{n} {k} b.jpg": smaller(one)}
+        table = importing.import_all(make_zip(burst, "more.zip"), into=first.id).table
+    ants = table.loc[table["label"] == "ants", "part"].value_counts()
+    assert ants.sum() == 44 and 28 <= ants["train"] <= 33
+    assert 5 <= ants["val"] <= 8 and 5 <= ants["test"] <= 8
+
+
+def test_old_images_that_a_new_one_joins_are_one_group_from_then_on(make_zip, monkeypatch):
+    """Two that are not alike themselves, and one like both, as the search may find them."""
+    old = {f"{label}/{n}.png": blotches(n + 50 * kind)
+           for kind, label in enumerate(("ants", "bees")) for n in range(8)}  # fmt: skip
+    first = importing.import_all(make_zip(old))
+    hashes = dict(zip(first.table["name"], first.table["sha256"], strict=True))
+    excluded, kept = hashes["ants/0.png"], hashes["ants/1.png"]
+    journal.record(first.id, {"action": "exclude", "names": ["ants/0.png"]})
+    search = twins.grouped
+
+    def linked(table, *values):
+        groups = yield from search(table, *values)
+        new = ~table["sha256"].isin(set(hashes.values()))
+        together = new | table["sha256"].isin([excluded, kept])
+        return np.where(together, excluded[:16], groups)
+
+    monkeypatch.setattr(twins, "grouped", linked)
+    more = importing.import_all(make_zip({"ants/9.png": blotches(99)}, "more.zip"), into=first.id)
+    whole = journal.record(first.id, {"action": "include", "names": ["ants/0.png"]})
+    groups = whole.table.set_index("name")["group"]
+    assert groups["ants/9.png"] != "" and more.revision == 3
+    for seed in range(6):
+        divided = journal.record(
+            first.id, {"action": "split", "shares": [0.4, 0.3, 0.3], "seed": seed}
+        )
+        parts = divided.table.set_index("name")["part"]
+        assert len({parts[name] for name in ("ants/0.png", "ants/1.png", "ants/9.png")}) == 1
+    for _ in range(6):
+        journal.record(first.id, {"action": "undo"})
+    without = journal.record(first.id, {"action": "undo", "of": 3})
+    assert set(without.table["group"]) == {""}
+
+
+def test_an_addition_says_how_far_the_search_is_and_may_be_abandoned_in_it(insects, make_zip):
+    path = make_zip(photos("ants", *range(10, 30)), "more.zip")
+    before = everything(insects)
+    for step in (progress := importing.import_images(path, into=insects.id)):
+        if step.text == importing.LOOKING and step.done:
+            break
+    progress.close()
+    assert everything(insects) == before
+    assert len(importing.import_all(path, into=insects.id).table) == 26

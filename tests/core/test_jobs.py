@@ -71,6 +71,19 @@ def test_the_time_left_follows_from_the_pace():
     assert jobs.Step(25, 100, seconds=10.0).seconds_left == 30.0
     assert jobs.Step(0, 100, seconds=10.0).seconds_left is None
     assert jobs.Step(25, 0, seconds=10.0).seconds_left is None
+    assert jobs.Step(125, 500, seconds=10.0, first=100).seconds_left == 150.0
+    assert jobs.Step(100, 500, seconds=0.1, first=100).seconds_left is None
+
+
+def test_each_part_of_the_work_is_told_and_timed_by_itself():
+    job = jobs.start("staged", {})
+    assert over(job) == "done"
+    lines = storage.read_lines(job.log)
+    assert [line["first"] for line in lines if line["text"] == "the quick part"] == [1]
+    slow = [line for line in lines if line["text"] == "the slow part"]
+    assert {line["first"] for line in slow} == {11} and slow[0]["seconds"] < 0.2
+    middle = next(line for line in slow if line["done"] == 16)
+    assert 0.8 < 4 * 0.3 / jobs.Step(16, 20, "", middle["seconds"], first=11).seconds_left < 1.3
 
 
 def test_a_thousand_quick_steps_are_few_lines():

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from core import jobs
-from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotFound
+from core.errors import ArchiveRefused, HeadstartError, MachineRefused, NotFound, NotNow
 from core.serving import uploads
 from core.settings import settings
 from tests.core.conftest import sentence
@@ -179,7 +179,7 @@ def test_a_look_that_takes_too_long_is_given_up_and_ended(
     put(client, content, 0, len(content))
     monkeypatch.setattr(uploads, "LISTED_HERE_BYTES", 0)
     monkeypatch.setattr(uploads, "SECONDS_TO_LOOK", 0)
-    with pytest.raises(ArchiveRefused, match="could not be read in 0 minutes"):
+    with pytest.raises(NotNow, match="could not be read in 0 minutes"):
         uploads.readings("up-1", "insects.zip")
     (job,) = jobs.of("look")
     assert job.stop_file.exists()
