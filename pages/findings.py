@@ -142,11 +142,18 @@ def one(dataset: Dataset, finding: Finding) -> None:
 
 
 def all_at_once(dataset: Dataset, kind: str) -> None:
-    """A button that excludes all that this finding suggests to exclude."""
+    """Buttons that exclude all that this finding suggests to exclude, or divide the images anew."""
     names = listing.suggested(dataset, kind)
-    if not names:
-        return
     many = "the image" if len(names) == 1 else f"all {len(names):,} images"
-    copies = " (the first of each group stays)" if KINDS[kind].of_groups else ""
-    if st.button(f"Exclude {many}{copies}", icon=":material/block:", key=f"all {kind}"):
-        corrections.save(dataset, {"action": "exclude", "names": names})
+    copies = " (the first of each group stays)" if KINDS[kind].action == "exclude_copies" else ""
+    with st.container(horizontal=True):
+        if names and st.button(
+            f"Exclude {many}{copies}", icon=":material/block:", key=f"all {kind}"
+        ):
+            corrections.save(dataset, {"action": "exclude", "names": names})
+        if kind == "leak" and st.button(
+            "Divide all images anew", icon=":material/call_split:", key="divide anew",
+            help="70 % for training, 15 % for validation, 15 % for the test; copies stay together. "
+            "Other shares and groups: Overview, Change the split.",
+        ):  # fmt: skip
+            corrections.save(dataset, {"action": "split"})

@@ -32,7 +32,7 @@ class Kind:
     help: str
     remedy: str
     of_groups: bool = False
-    action: Literal["exclude", "exclude_copies", "relabel", "split", ""] = ""
+    action: Literal["exclude", "exclude_copies", "relabel", ""] = ""
 
 
 KINDS: dict[str, Kind] = {
@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
         "classifier learns from both.",
         "Look at each group: relabel the wrong ones, or exclude the whole group if it is unclear.",
         of_groups=True,
+        action="exclude",
     ),
     "label_error": Kind(
         "Probably a wrong label",
