@@ -183,8 +183,8 @@ def test_names_that_are_scripts_are_shown_as_they_stand_and_run_nowhere(
         no_error_box(page)
     for address in ("recipe", "train", "evaluate", "predict"):
         page.goto(f"{server}/{address}")
-        page.get_by_text("hostile").first.wait_for()
-        page.wait_for_timeout(1500)
+        page.get_by_role("heading", level=1).wait_for()
+        page.wait_for_timeout(3000)
         assert page.evaluate("window.ran") is None
         no_error_box(page)
     page.goto(f"{server}/data")
