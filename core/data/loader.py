@@ -141,7 +141,7 @@ def training_order(n: int, batch: int, seed: int, epoch: int) -> list[np.ndarray
 def augmented_batches(
     pictures: Pictures,
     preprocessing: Preprocessing,
-    augmentation: Callable[[int], Augmentation],
+    augmentation: Callable[[int, int], Augmentation],
     steps: Sequence[np.ndarray],
     seed: tuple[int, int],
     threads: int,
@@ -149,14 +149,15 @@ def augmented_batches(
 ) -> Iterator[Tensor]:
     """Augmented training batches, from step number `first` on: uint8 B×3×S×S.
 
-    augmentation: how a row is changed. steps: rows of all batches of the epoch. seed: (seed,
-    epoch). A row that comes several times in an epoch comes in as many versions.
+    augmentation: how a row is changed when it comes for the nth time, from 0 on. steps: rows of all
+    batches of the epoch. seed: (seed, epoch). A row that comes several times in an epoch comes in
+    as many versions.
     """
 
     def version(row_and_turn: tuple[int, int]) -> Tensor:
-        row, _ = row_and_turn
         rng = np.random.default_rng([*seed, *row_and_turn])
-        return augmented(pictures(row), augmentation(row), preprocessing, rng)
+        changes = augmentation(*row_and_turn)
+        return augmented(pictures(row_and_turn[0]), changes, preprocessing, rng)
 
     turns: Counter[int] = Counter()
     items = [[(int(row), turn_of(turns, int(row))) for row in rows] for rows in steps][first:]

@@ -27,6 +27,8 @@ SMALLEST_DOUBT = 1e-6
 MOST_STRENGTHENED = 1.5
 # A class with less than this share of the largest one's images is rare.
 RARE = 0.6
+# Of all images, one in so many is changed as much as those of the rarest class.
+ONE_IN = 4
 NEIGHBORS = 5
 FLIPS = ("horizontal_flip", "vertical_flip")
 
@@ -163,6 +165,28 @@ def augmentation_of(
         strengthened(base, 1 + more) if more > 0 else augmentation
         for base, more in zip(bases, extra, strict=True)
     ]
+
+
+def changes(
+    usual: Augmentation, labels: np.ndarray, n_classes: int, balance: Balance
+) -> Callable[[int, int, int], Augmentation]:
+    """How an image is changed, by its class, a number of its own, and how often it came before.
+
+    Images of rare classes come several times in an epoch: every second time they are changed as
+    `augmentation_of` says, else as usual; and one in four of all images is changed as the rarest
+    class is. Otherwise how much a picture is changed would tell its class: measured, that made the
+    rare class less well known than without any of this.
+    """
+    by_class = augmentation_of(usual, labels, n_classes, balance)
+    counts = counts_of(labels, n_classes)
+    rarest = by_class[int(np.argmin(np.where(counts > 0, counts, counts.max() + 1)))]
+
+    def of(label: int, number: int, turn: int) -> Augmentation:
+        if turn % 2:
+            return by_class[label]
+        return rarest if number % ONE_IN == 0 else usual
+
+    return of
 
 
 def lively(augmentation: Augmentation) -> Augmentation:

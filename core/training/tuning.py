@@ -227,12 +227,13 @@ def picture_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented, normalized, blended batches of training images."""
     recipe = work.recipe
-    by_class = balance.augmentation_of(
+    changes = balance.changes(
         recipe.augmentation, work.labels_of("train"), work.n_classes, recipe.balance
     )
     pictures = loader.augmented_batches(
-        work.pictures, work.preprocessing, lambda row: by_class[work.labels[row]], steps,
-        (recipe.seed, epoch), work.threads, first,
+        work.pictures, work.preprocessing,
+        lambda row, turn: changes(int(work.labels[row]), row + epoch, turn),
+        steps, (recipe.seed, epoch), work.threads, first,
     )  # fmt: skip
     for number, (rows, pixels) in enumerate(zip(steps[first:], pictures, strict=True), first):
         inputs = normalized(pixels.to(work.device), work.preprocessing)

@@ -329,6 +329,21 @@ def test_classes_that_are_hardly_rarer_are_hardly_changed_more():
     assert found.brightness == pytest.approx(given_.brightness * (1 + 0.05 * GAIN))
 
 
+def test_how_much_a_picture_is_changed_does_not_tell_its_class():
+    usual, labels = Augmentation(policy="light"), labels_of([100, 50, 10])
+    of = balance.changes(usual, labels, 3, fix("augment_minority", 1.0))
+    _, rarer, rarest = by_class(usual)
+    for label in range(3):
+        first = [of(label, number, 0) for number in range(8)]
+        assert (first.count(usual), first.count(rarest)) == (6, 2)
+    assert {str(of(1, number, 1)) for number in range(8)} == {str(rarer)}
+    assert {str(of(2, number, 3)) for number in range(8)} == {str(rarest)}
+    without = balance.changes(usual, labels, 3, fix("oversample", 1.0))
+    assert {str(without(k, n, t)) for k in range(3) for n in range(4) for t in range(4)} == {
+        str(usual)
+    }
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_only_augment_minority_tells_classes_apart_and_only_with_strength(method: str):
     given_ = Augmentation(policy="light")

@@ -57,7 +57,7 @@ def augmented(
 ) -> Iterator[torch.Tensor]:
     pictures = loader.from_files(dataset, PREPROCESSING)
     return loader.augmented_batches(
-        pictures, PREPROCESSING, lambda row: augmentation, steps, (5, epoch), threads, first
+        pictures, PREPROCESSING, lambda row, turn: augmentation, steps, (5, epoch), threads, first
     )
 
 
@@ -103,7 +103,7 @@ def test_each_image_can_be_changed_in_a_way_of_its_own(insects: Dataset):
     pictures = loader.from_files(insects, PREPROCESSING)
     ways = {3: Augmentation(policy="none"), 4: Augmentation(policy="none", grayscale=1)}
     batches = loader.augmented_batches(
-        pictures, PREPROCESSING, ways.__getitem__, [[3, 4]], (5, 0), threads=2
+        pictures, PREPROCESSING, lambda row, turn: ways[row + turn], [[3, 3]], (5, 0), threads=2
     )
     as_it_is, gray = torch.cat(list(batches))
     assert torch.equal(as_it_is, fitted(pictures(3), PREPROCESSING))
