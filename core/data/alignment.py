@@ -23,7 +23,8 @@ SIDE = 64
 class Grays(Protocol):
     """Many pictures, S×S uint8 each, of which some are read at a time."""
 
-    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
+        """The pictures at some places."""
 
 
 @dataclass(frozen=True)

@@ -243,11 +243,16 @@ def test_copies_are_looked_for_again_beside_what_another_addition_brought(
     assert copy["group"] and copy["group"] in (image["group"], image["sha256"][:16])
 
 
+def divided_insects(make_zip, each: int, shares: list[float]) -> Dataset:
+    """So many different pictures a class, with a saved split."""
+    old = {f"{label}/{n}.png": blotches(n + 500 * kind)
+           for kind, label in enumerate(("ants", "bees")) for n in range(each)}  # fmt: skip
+    found = importing.import_all(make_zip(old))
+    return journal.record(found.id, {"action": "split", "shares": shares, "seed": 1})
+
+
 def test_images_that_come_one_at_a_time_are_shared_out_as_if_they_came_together(make_zip):
-    old = {f"{label}/{n}.png": blotches(n + 50 * kind)
-           for kind, label in enumerate(("ants", "bees")) for n in range(4)}  # fmt: skip
-    first = importing.import_all(make_zip(old))
-    journal.record(first.id, {"action": "split", "shares": [0.5, 0.25, 0.25], "seed": 1})
+    first = divided_insects(make_zip, 4, [0.5, 0.25, 0.25])
     for n in range(8):
         one = {f"ants/new {n}.png": blotches(n + 200)}
         table = importing.import_all(make_zip(one, "more.zip"), into=first.id).table
@@ -363,21 +368,8 @@ def test_new_images_of_a_patient_go_where_a_split_by_patients_put_the_old_ones(m
     )
 
 
-def shifted(content: bytes, part: float) -> bytes:
-    """The picture without a strip of its left side, or of its right for a negative part."""
-    with Image.open(io.BytesIO(content)) as image:
-        cut = round(abs(part) * image.width)
-        left, right = (cut, image.width) if part > 0 else (0, image.width - cut)
-        buffer = io.BytesIO()
-        image.crop((left, 0, right, image.height)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_bursts_that_come_one_at_a_time_do_not_shift_the_shares(make_zip):
-    old = {f"{label}/{n}.png": blotches(n + 500 * kind)
-           for kind, label in enumerate(("ants", "bees")) for n in range(20)}  # fmt: skip
-    first = importing.import_all(make_zip(old))
-    journal.record(first.id, {"action": "split", "shares": [0.7, 0.15, 0.15], "seed": 1})
+    first = divided_insects(make_zip, 20, [0.7, 0.15, 0.15])
     for n in range(4):
         burst = {}
         for k in range(3):
