@@ -79,6 +79,9 @@ def ask(asked: Json) -> None:
     """Which of several readings of the folders or tables is meant."""
     readings: list[Reading] = asked["readings"]
     with st.form("reading"):
+        if len(readings) == 1:
+            name = listed(readings[0].classes)
+            st.markdown(f"The dataset has no class {name} yet: to import makes it a new one.")
         chosen = st.radio(
             "What is the class of a photo?", range(len(readings)), key="reading_chosen",
             format_func=lambda k: f"{widgets.plain(readings[k].title)}: "
@@ -145,9 +148,10 @@ def offer_again(job: Job) -> None:
 
 
 def look_at(job: Job) -> None:
-    """Choose the dataset that an import made."""
+    """Choose the dataset that an import made; by its picker, to which the address is bound."""
     dataset = datasets.load((job.result or {})["dataset"])
-    widgets.go("data.py", dataset=widgets.dataset_label(dataset.id, dataset.name))
+    st.session_state["dataset"] = widgets.dataset_label(dataset.id, dataset.name)
+    st.rerun()
 
 
 def from_server() -> str:

@@ -76,11 +76,11 @@ def make_photo(
 def class_photos() -> Callable[..., dict[str, bytes]]:
     """Photos of several classes by the name they would have in class folders."""
 
-    def make(*classes: str, each: int = 4) -> dict[str, bytes]:
+    def make(*classes: str, each: int = 4, first: int = 0) -> dict[str, bytes]:
         return {
             f"{label}/{seed}.jpg": make_photo(seed, kind=kind)
             for kind, label in enumerate(classes)
-            for seed in range(each)
+            for seed in range(first, first + each)
         }
 
     return make
