@@ -69,12 +69,12 @@ def near_copies(before: Before, folder: Path, rows: Sequence[Json]) -> twins.Ste
     new = pd.DataFrame(rows, columns=columns).drop_duplicates("sha256")
     new = new[~new["sha256"].isin(old["sha256"])]
     here, places = signatures.of(before.dataset, list(old["sha256"]))
-    brought = signatures.mapped(folder)
-    places_of_new = signatures.places(brought, list(new["sha256"])) + len(here)
+    brought = signatures.Signatures(folder)
+    places_of_new = brought.places(list(new["sha256"])) + len(here)
     union = pd.concat([old, new], ignore_index=True)
     groups = yield from twins.grouped(
         union,
-        signatures.Both(here, brought["gray"]),
+        signatures.Both(here, brought),
         np.concatenate([places, places_of_new]),
         np.arange(len(union)) >= len(old),
     )

@@ -1,7 +1,7 @@
 """A small gray picture of each image, taken while it is decoded, so that copies are found later.
 
 They lie in the dataset's folder in `signatures.bin`: records of a fixed size, one for each content,
-appended as images come in, and mapped instead of read, so that memory stays flat.
+appended as images come in, and read some at a time, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from core.errors import HeadstartError, MachineRefused
 from core.storage import in_turn
 
 RECORD = np.dtype([("sha256", "S64"), ("gray", "u1", (images.GRAY_SIDE, images.GRAY_SIDE))])
+GRAY_AT: int = RECORD.fields["gray"][1]  # type: ignore[index]
 BLOCK = 256
 
 
@@ -56,31 +57,63 @@ def mend(path: Path) -> None:
         os.truncate(path, path.stat().st_size // RECORD.itemsize * RECORD.itemsize)
 
 
-def mapped(folder: Path) -> np.ndarray:
-    """All whole records of a folder, on the disk still: K of RECORD."""
-    path = file_of(folder)
+class Signatures:
+    """The signatures in a folder: their hashes in memory, their gray pictures on the disk still.
+
+    They are read and not mapped: mapped pages count as this process's memory, 4 KB an image.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = file_of(folder)
+        self.hashes = hashes_in(self.path)
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """The gray pictures at some places: as many, each S×S uint8."""
+        places = np.asarray(places)
+        found = np.empty((*places.shape, images.GRAY_SIDE, images.GRAY_SIDE), np.uint8)
+        flat = found.reshape(places.size, images.GRAY_SIDE**2)
+        with self.path.open("rb", buffering=0) as file:
+            for picture, place in zip(flat, places.ravel().tolist(), strict=True):
+                os.preadv(file.fileno(), [picture.data], place * RECORD.itemsize + GRAY_AT)
+        return found
+
+    def places(self, contents: Sequence[str]) -> np.ndarray:
+        """Where each content's record is: N int64, −1 for none."""
+        if not len(self):
+            return np.full(len(contents), -1, dtype=np.int64)
+        wanted, order = np.array(contents, dtype="S64"), np.argsort(self.hashes)
+        near = np.searchsorted(self.hashes, wanted, sorter=order)
+        found = order[np.minimum(near, len(order) - 1)]
+        return np.where(self.hashes[found] == wanted, found, -1)
+
+
+def hashes_in(path: Path) -> np.ndarray:
+    """The hashes of all whole records of a file, K S64; read some records at a time."""
     count = path.stat().st_size // RECORD.itemsize if path.exists() else 0
-    return np.memmap(path, RECORD, "r", shape=(count,)) if count else np.empty(0, RECORD)
+    found = np.empty(count, RECORD["sha256"])
+    for start in range(0, count, BLOCK):
+        offset, most = start * RECORD.itemsize, min(BLOCK, count - start)
+        found[start : start + most] = np.fromfile(path, RECORD, most, offset=offset)["sha256"]
+    return found
 
 
-def places(records: np.ndarray, contents: Sequence[str]) -> np.ndarray:
-    """Where each content's record is: N int64, −1 for none."""
-    known = {sha256.decode(): place for place, sha256 in enumerate(records["sha256"])}
-    return np.array([known.get(sha256, -1) for sha256 in contents], dtype=np.int64)
-
-
-def of(dataset: Dataset, contents: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Gray pictures K×S×S uint8 on the disk, and which of them is each content's: N int64.
+def of(dataset: Dataset, contents: Sequence[str]) -> tuple[Signatures, np.ndarray]:
+    """A dataset's signatures, and which of them is each content's: N int64.
 
     Those that are missing, as in datasets of older versions, are made from the files and kept.
     """
     with in_turn(dataset.folder / ".signatures.lock"):
-        known = places(mapped(dataset.folder), contents)
+        found = Signatures(dataset.folder)
+        known = found.places(contents)
         missing = sorted({one for one, place in zip(contents, known, strict=True) if place < 0})
-        if missing:
-            add_missing(dataset, missing)
-    records = mapped(dataset.folder)
-    return records["gray"], places(records, contents) if missing else known
+        if not missing:
+            return found, known
+        add_missing(dataset, missing)
+        found = Signatures(dataset.folder)
+    return found, found.places(contents)
 
 
 def add_missing(dataset: Dataset, missing: Sequence[str]) -> None:
@@ -94,15 +127,15 @@ def add_missing(dataset: Dataset, missing: Sequence[str]) -> None:
 
 
 class Both:
-    """Gray pictures of two files as if they were one, on the disk still: K×S×S uint8."""
+    """Signatures of two folders as if they were one: the second's follow the first's."""
 
-    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
+    def __init__(self, first: Signatures, second: Signatures) -> None:
         self.first, self.second = first, second
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """The pictures at some places: those of the second file follow those of the first."""
+        """As `Signatures.__getitem__`."""
         places = np.asarray(places)
-        found = np.empty((*places.shape, *self.first.shape[1:]), np.uint8)
+        found = np.empty((*places.shape, images.GRAY_SIDE, images.GRAY_SIDE), np.uint8)
         later = places >= len(self.first)
         found[~later] = self.first[places[~later]]
         found[later] = self.second[places[later] - len(self.first)]
@@ -111,11 +144,11 @@ class Both:
 
 def taken_over(former: Path, folder: Path, contents: Collection[str]) -> None:
     """Add to a folder's signatures those of some contents that another folder has."""
-    records = mapped(former)
-    wanted = np.flatnonzero([one.decode() in contents for one in records["sha256"]])
+    found = Signatures(former)
+    wanted = np.flatnonzero(np.isin(found.hashes, np.array(sorted(contents), dtype="S64")))
     with in_turn(folder / ".signatures.lock"), written(folder) as add:
         for place in wanted:
-            add(records["sha256"][place].decode(), records["gray"][place])
+            add(found.hashes[place].decode(), found[np.array(place)])
 
 
 def gray_of(path: Path) -> np.ndarray:

@@ -107,9 +107,8 @@ def finished(steps: Steps[Result]) -> Result:
 def fill(folder: Path, rows: Sequence[Json]) -> Steps[None]:
     """Give each row of a dataset that is being written its `group`; its signatures are there."""
     table = pd.DataFrame(rows, columns=["sha256", "width", "height"])
-    records = signatures.mapped(folder)
-    places = signatures.places(records, list(table["sha256"]))
-    groups = yield from grouped(table, records["gray"], places)
+    found = signatures.Signatures(folder)
+    groups = yield from grouped(table, found, found.places(list(table["sha256"])))
     for row, group in zip(rows, groups, strict=True):
         row["group"] = str(group)
 
@@ -183,14 +182,13 @@ def low_pass(grays: Grays, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     The contrast is their root mean square in gray levels.
     """
     basis = frequencies()
-    blocks = [
-        alignment.pooled(grays[places[start : start + ROWS]], HALF).reshape(-1, HALF * HALF)
-        @ basis.T
-        for start in range(0, len(places), ROWS)
-    ]
-    found = np.concatenate(blocks) if blocks else np.empty((0, len(basis)), np.float32)
+    found = np.empty((len(places), len(basis)), np.float32)
+    for start in range(0, len(places), ROWS):
+        pictures = alignment.pooled(grays[places[start : start + ROWS]], HALF)
+        found[start : start + ROWS] = pictures.reshape(-1, HALF * HALF) @ basis.T
     length = np.linalg.norm(found, axis=1)
-    return found / np.maximum(length, 1e-6)[:, None], length / HALF
+    found /= np.maximum(length, 1e-6)[:, None]
+    return found, length / HALF
 
 
 def spans(grays: np.ndarray) -> np.ndarray:
