@@ -77,7 +77,8 @@ class Signatures:
         flat = found.reshape(places.size, images.GRAY_SIDE**2)
         with self.path.open("rb", buffering=0) as file:
             for picture, place in zip(flat, places.ravel().tolist(), strict=True):
-                os.preadv(file.fileno(), [picture.data], place * RECORD.itemsize + GRAY_AT)
+                file.seek(place * RECORD.itemsize + GRAY_AT)
+                file.readinto(picture.data)
         return found
 
     def places(self, contents: Sequence[str]) -> np.ndarray:
