@@ -6,7 +6,7 @@ import pytest
 
 from core.data import dataset as datasets
 from core.data import importing, journal
-from tests.browser.looking import no_error_box
+from tests.browser.looking import choose, no_error_box
 
 
 @pytest.fixture
@@ -19,8 +19,7 @@ def send(page, make_zip, insects):
     """Upload photos, on the page as it is, to be added to the insects."""
 
     def send_them(photos: dict[str, bytes], name: str) -> None:
-        page.get_by_role("combobox", name="Add them to").click()
-        page.get_by_role("option").filter(has_text="insects").click()
+        choose(page, "Add them to", "insects")
         page.locator("input[type=file]").set_input_files(make_zip(photos, name))
 
     return send_them
@@ -34,6 +33,7 @@ def test_photos_of_known_and_of_new_classes_make_revisions(
     page, server, send, class_photos, insects
 ):
     page.goto(f"{server}/data")
+    page.get_by_role("tab", name="Images").wait_for()
     page.get_by_text("Add photos").click()
     send(class_photos("ants", each=5, first=20), "more.zip")
     shows(page, 45)
