@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.evaluation import charts, report
+from core.evaluation import charts, metrics, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
 from core.runs.run import Run
@@ -14,21 +14,23 @@ FEW_IMAGES = 30
 # More than fit on a screen as a table.
 MANY_CLASSES = 20
 PART_NAMES = {"test": "Test", "val": "Validation", "train": "Training"}
-FIGURES = {
-    "accuracy": ("Accuracy", "{:.1%}", "Share of images whose top class is the true one."),
-    "macro_f1": ("Macro-F1", "{:.3f}", "Mean of the classes' F1: a rare class counts the same."),
-    "log_loss": ("Log loss", "{:.3f}", "0 is perfect; being sure and wrong costs most."),
-}  # fmt: skip
+CURVES = {
+    "ROC": "Each point is a threshold: how many images of the class are found, against how many of "
+    "the others are taken for it. The area (AUC) is 1 for perfect, 0.5 for guessing.",
+    "Precision and recall": "Each point is a threshold: how many images of the class are found, "
+    "against how many of those chosen are of it. The area is the average precision.",
+}
+FIRST = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+INTERVALS = ("recall", "precision", "f1", "auc", "average_precision")
 
 
 def overview(found: Evaluation) -> None:
     """The figures, each with its interval, and those of each class."""
-    for column, (name, (title, form, text)) in zip(st.columns(3), FIGURES.items(), strict=True):
-        low, high = found.summary[f"{name}_low"], found.summary[f"{name}_high"]
+    for column, name in zip(st.columns(len(FIRST)), FIRST, strict=True):
+        kind, figure = metrics.KINDS[name], found.figures[name]
         with column.container(border=True):
-            st.metric(title, form.format(found.summary[name]), help=text)
-            ends = f"{form.format(low)} to {form.format(high)}" if high is not None else "unknown"
-            st.caption(f"95 % interval {ends}, n = {found.summary['n']:,}")
+            st.metric(kind.title, kind.written(figure.value), help=kind.help)
+            st.caption(f"95 % interval {kind.interval(figure)}, n = {figure.n:,}")
     rare = found.per_class[found.per_class["images"] < FEW_IMAGES]
     if len(rare):
         st.warning(
@@ -36,16 +38,28 @@ def overview(found: Evaluation) -> None:
             "their figures are rough. The intervals say how rough.",
             icon=":material/info:",
         )
+    with st.expander("All figures", icon=":material/format_list_numbered:"):
+        st.dataframe(
+            metrics.table(found.figures), hide_index=True, alt="All figures with their intervals"
+        )
+    classes(found)
+
+
+def classes(found: Evaluation) -> None:
+    """The figures of each class, the weakest on top."""
+    st.subheader("Classes")
+    shown = {name: st.column_config.NumberColumn(format="%.3f") for name in INTERVALS}
+    for name in INTERVALS:
+        for end, words in (("low", "from"), ("high", "to (95 %)")):
+            shown[f"{name}_{end}"] = st.column_config.NumberColumn(
+                f"{name.replace('_', ' ')} {words}", format="%.3f"
+            )
     share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
     st.dataframe(
         found.per_class.sort_values("recall", na_position="last"), hide_index=True,
-        alt="Figures of each class, the weakest first",
-        column_config={
-            "precision": share, "recall": share, "f1": share,
-            "recall_low": st.column_config.NumberColumn("recall from", format="percent"),
-            "recall_high": st.column_config.NumberColumn("to (95 %)", format="percent"),
-        },
+        alt="Figures of each class, the weakest first", column_config={**shown, "recall": share},
     )  # fmt: skip
+    st.caption("Choose the head of a column to sort by it. An empty cell: there is no such image.")
 
 
 def confusion(run: Run, found: Evaluation, part: str) -> None:
@@ -97,23 +111,21 @@ def cell(run: Run, found: Evaluation, part: str, true: str, predicted: str) -> N
     explain(run, found, part, name, "cell")
 
 
-def roc(found: Evaluation) -> None:
+def curves(found: Evaluation) -> None:
     """How well each class is told from the rest, at every threshold."""
-    st.caption(
-        "Each point is a threshold: how many images of the class are found, against how many of "
-        "the others are taken for it. The area (AUC) is 1 for perfect, 0.5 for guessing."
-    )
+    kind = st.segmented_control("Curve", list(CURVES), default="ROC", key="curve", required=True)
+    st.caption(CURVES[kind])
     left, right = st.columns([3, 2])
-    names = st.session_state.get("roc classes", [])
+    names = st.session_state.get("curve classes", [])
     every = not names and len(found.classes) <= MANY_CLASSES
-    curves = [c for c in found.roc if every or c.average or c.title in names]
-    left.plotly_chart(charts.roc(curves), key="roc", alt="ROC curves")
+    chosen = [c for c in found.curves[kind] if every or c.average or c.title in names]
+    left.plotly_chart(charts.curves(kind, chosen), key=f"curves {kind}", alt=f"{kind} curves")
     with right:
-        st.multiselect("Show classes", found.classes, key="roc classes", placeholder="all")
-        areas = [{"curve": c.title, "AUC": c.auc} for c in found.roc]
+        st.multiselect("Show classes", found.classes, key="curve classes", placeholder="all")
+        areas = [{"curve": c.title, "area": c.area} for c in found.curves[kind]]
         st.dataframe(
-            areas, hide_index=True, alt="Areas under the ROC curves", height=380,
-            column_config={"AUC": st.column_config.NumberColumn(format="%.4f")},
+            areas, hide_index=True, alt="Areas under the curves", height=380,
+            column_config={"area": st.column_config.NumberColumn(format="%.4f")},
         )  # fmt: skip
 
 
@@ -179,12 +191,12 @@ evaluation = report.evaluate(current.folder, part)
 if evaluation is None:
     st.info("This run has no such images. Choose another part.")
 else:
-    tabs = st.tabs(["Figures", "Confusion", "ROC", "Mistakes"])
+    tabs = st.tabs(["Figures", "Confusion", "Curves", "Mistakes"])
     with tabs[0]:
         overview(evaluation)
     with tabs[1]:
         confusion(current, evaluation, part)
     with tabs[2]:
-        roc(evaluation)
+        curves(evaluation)
     with tabs[3]:
         mistakes(current, evaluation, part)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from core.data.split import PARTS
-from core.evaluation.metrics import Roc
+from core.evaluation.curves import Curve
 from core.training.events import PHASES, EpochEnded, Step
 
 PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
@@ -24,6 +25,20 @@ ROW_HEIGHT, LEAST_HEIGHT = 22, 240
 RANGE_TEST_CUT = 3
 # The ten colors of the theme come round again with another symbol.
 SYMBOLS = ("circle", "diamond", "cross", "triangle-up", "square", "x", "star", "pentagon")
+
+
+class Axes(NamedTuple):
+    """What the axes of a curve are called, and whether guessing lies on their diagonal."""
+
+    x: str
+    y: str
+    guessing: bool
+
+
+AXES = {
+    "ROC": Axes("false positive rate", "true positive rate", True),
+    "Precision and recall": Axes("recall", "precision", False),
+}
 MARGIN = {"l": 8, "r": 8, "t": 36, "b": 8}
 
 
@@ -137,37 +152,37 @@ def thinned(steps: list[Step], most: int = 2000) -> list[Step]:
     return steps[:: max(1, len(steps) // most)]
 
 
-def roc(curves: Sequence[Roc]) -> go.Figure:
-    """ROC curves with their areas; averages thick, classes thin."""
-    chart = figure("ROC curves", 460)
-    for curve in curves:
-        average = curve.average
-        fpr, tpr = corners(curve)
+def curves(kind: str, found: Sequence[Curve]) -> go.Figure:
+    """Curves of a kind with their areas; that of all classes thick, those of each class thin."""
+    axes = AXES[kind]
+    chart = figure(f"{kind} curves", 460)
+    for curve in found:
+        x, y = corners(curve)
         chart.add_scatter(
-            x=fpr, y=tpr, mode="lines",
-            name=f"{shown(curve.title)} (AUC {curve.auc:.3f})",
-            line={"width": 3 if average else 1.5, "dash": "dash" if average else "solid"},
-            showlegend=average or len(curves) <= MOST_IN_LEGEND,
+            x=x, y=y, mode="lines", name=f"{shown(curve.title)} (area {curve.area:.3f})",
+            line={"width": 3, "dash": "dash"} if curve.average else {"width": 1.5},
+            showlegend=curve.average or len(found) <= MOST_IN_LEGEND,
             hovertemplate=f"{shown(curve.title)}<br>"
-            "false alarms %{x:.1%}, found %{y:.1%}<extra></extra>",
+            f"{axes.x} %{{x:.1%}}, {axes.y} %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
-    chart.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "width": 1, "color": "gray"},
-        name="guessing", showlegend=False, hoverinfo="skip",
-    )  # fmt: skip
-    chart.update_xaxes(title="false positive rate", range=[-0.01, 1.01], tickformat=".0%")
-    chart.update_yaxes(title="true positive rate", range=[-0.01, 1.02], tickformat=".0%")
+    if axes.guessing:
+        chart.add_scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line={"dash": "dot", "width": 1, "color": "gray"},
+            name="guessing", showlegend=False, hoverinfo="skip",
+        )  # fmt: skip
+    chart.update_xaxes(title=axes.x, range=[-0.01, 1.01], tickformat=".0%")
+    chart.update_yaxes(title=axes.y, range=[-0.01, 1.02], tickformat=".0%")
     return chart
 
 
-def corners(curve: Roc, most: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a ROC curve that a chart needs: where it turns, at most about `most`."""
-    fpr, tpr = curve.false_positive_rate, curve.true_positive_rate
-    turns = (np.diff(fpr, prepend=-1) != 0) & (np.diff(tpr, append=2) != 0)
-    turns |= (np.diff(tpr, prepend=-1) != 0) & (np.diff(fpr, append=2) != 0)
-    kept = np.nonzero(turns)[0]
-    kept = np.unique(np.r_[0, kept[:: max(1, len(kept) // most)], len(fpr) - 1])
-    return fpr[kept].round(5), tpr[kept].round(5)
+def corners(curve: Curve, most: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a curve that a chart needs: where it turns, at most about `most`."""
+    level = (np.diff(curve.x) == 0, np.diff(curve.y) == 0)
+    # A point between two steps of the same direction, along either axis, is on the line.
+    inside = (level[0][:-1] & level[0][1:]) | (level[1][:-1] & level[1][1:])
+    kept = np.flatnonzero(np.r_[True, ~inside, True])
+    kept = np.unique(np.r_[0, kept[:: max(1, len(kept) // most)], len(curve.x) - 1])
+    return curve.x[kept].round(5), curve.y[kept].round(5)
 
 
 def probabilities(classes: Sequence[str], values: Sequence[float], most: int = 10) -> go.Figure:

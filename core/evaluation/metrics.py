@@ -1,4 +1,4 @@
-"""Figures from scores, each with its n and its 95 % interval.
+"""Figures from scores, each with its n and its 95 % interval; each equals scikit-learn's.
 
 Where a figure has no value (no image of a class, no prediction of it) it is None, and who shows it
 says so; precision of a class that is never predicted, and with it F1, counts as 0 in averages, as
@@ -7,29 +7,121 @@ in scikit-learn with `zero_division=0`.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from core.evaluation import counts as counting
+from core.evaluation import curves
+from core.evaluation.counts import Measure
+from core.evaluation.curves import Areas
+from core.evaluation.intervals import Figure, of_draws, of_mean, of_share
 from core.evaluation.scores import Scores
 from core.storage import Json
 
-Z95 = 1.959963984540054
-BOOTSTRAPS = 1000
 # Smallest probability in a logarithm, as in scikit-learn's log_loss for float32.
 SMALLEST = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One value with its 95 % interval and the number of images it rests on."""
+class Kind:
+    """A figure as people meet it: its title, how its value is written, and what it means."""
 
-    value: float
-    low: float
-    high: float
-    n: int
+    title: str
+    form: str
+    help: str
+
+    def written(self, value: float | None) -> str:
+        """The value as people read it."""
+        return "not defined" if value is None else self.form.format(value)
+
+    def interval(self, figure: Figure) -> str:
+        """The ends of its interval as people read them."""
+        if figure.low is None:
+            return "unknown"
+        high = "no limit" if figure.high is None else self.form.format(figure.high)
+        return f"{self.form.format(figure.low)} to {high}"
+
+
+PERCENT, DECIMAL = "{:.1%}", "{:.3f}"
+KINDS = {
+    "accuracy": Kind(
+        "Accuracy", PERCENT, "Share of images whose most probable class is the true one."
+    ),
+    "balanced_accuracy": Kind(
+        "Balanced accuracy", PERCENT, "Mean of the classes' recall: a rare class counts the same."
+    ),
+    "macro_f1": Kind("Macro-F1", DECIMAL, "Mean of the classes' F1: a rare class counts the same."),
+    "log_loss": Kind("Log loss", DECIMAL, "0 is perfect; being sure and wrong costs most."),
+    "auc": Kind(
+        "AUC", DECIMAL, "Mean area below the classes' ROC curves: 1 is perfect, 0.5 is guessing."
+    ),
+    "average_precision": Kind(
+        "Average precision", DECIMAL, "Mean area below the classes' precision–recall curves."
+    ),
+    "top_3": Kind("Top 3", PERCENT, "Share of images whose class is among the 3 likeliest."),
+    "top_5": Kind("Top 5", PERCENT, "Share of images whose class is among the 5 likeliest."),
+    "matthews": Kind(
+        "Matthews' coefficient", DECIMAL,
+        "Correlation of truth and prediction: 1 is perfect, 0 is chance.",
+    ),
+    "kappa": Kind(
+        "Cohen's kappa", DECIMAL, "Agreement beyond what chance would bring: 1 is perfect."
+    ),
+    "brier": Kind(
+        "Brier score", DECIMAL,
+        "Mean squared error of the probabilities, halved: 0 is perfect, 1 is the worst.",
+    ),
+    "macro_precision": Kind("Macro precision", DECIMAL, "Mean of the classes' precision."),
+    "macro_recall": Kind("Macro recall", DECIMAL, "Mean of the classes' recall."),
+    "weighted_precision": Kind(
+        "Weighted precision", DECIMAL, "Mean precision, each class weighed by its images."
+    ),
+    "weighted_recall": Kind(
+        "Weighted recall", DECIMAL, "Mean recall, each class weighed by its images: the accuracy."
+    ),
+    "weighted_f1": Kind("Weighted F1", DECIMAL, "Mean F1, each class weighed by its images."),
+    "micro_f1": Kind(
+        "Micro F1", DECIMAL,
+        "F1 of all decisions as one. As each image has one class, it is the accuracy, and so are "
+        "micro precision and micro recall.",
+    ),
+    "micro_auc": Kind("Micro AUC", DECIMAL, "Area below the ROC curve of all classes as one."),
+    "micro_average_precision": Kind(
+        "Micro average precision", DECIMAL,
+        "Area below the precision–recall curve of all classes as one.",
+    ),
+}  # fmt: skip
+OF_COUNTS: dict[str, Measure] = {
+    "balanced_accuracy": counting.balanced_accuracy,
+    "matthews": counting.matthews,
+    "kappa": counting.kappa,
+    "macro_precision": counting.macro(counting.precision),
+    "macro_recall": counting.macro(counting.recall),
+    "macro_f1": counting.MACRO_F1,
+    "weighted_precision": counting.weighted(counting.precision),
+    "weighted_f1": counting.weighted(counting.f1),
+}
+TOPS = {"top_3": 3, "top_5": 5}
+
+
+def figures(scores: Scores, areas: Mapping[str, Areas]) -> dict[str, Figure]:
+    """All of `KINDS` that mean something for N > 0 images; top 3 only with more than 3 classes.
+
+    areas: those of `curves.areas`.
+    """
+    n_classes = scores.probabilities.shape[1]
+    right = accuracy(scores)
+    found = dict.fromkeys(("accuracy", "micro_f1", "weighted_recall"), right)
+    found |= of_counts(confusion(scores.labels, scores.predicted, n_classes))
+    found |= {name: top(scores, k) for name, k in TOPS.items() if k < n_classes}
+    found |= {"log_loss": log_loss(scores), "brier": brier(scores)}
+    unknown = Figure(None, None, None, len(scores))
+    for kind, one in areas.items():
+        found |= {kind: one.macro or unknown, f"micro_{kind}": one.micro or unknown}
+    return {name: found[name] for name in KINDS if name in found}
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -38,61 +130,27 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.n
     return np.asarray(flat.reshape(n_classes, n_classes))
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); no share is known from 0 images: (0, 1)."""
-    if n == 0:
-        return 0.0, 1.0
-    share = hits / n
-    center = share + Z95**2 / (2 * n)
-    spread = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
-    scale = 1 + Z95**2 / n
-    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
+def of_counts(matrix: np.ndarray) -> dict[str, Figure]:
+    """The figures that a confusion matrix C×C gives, with the bootstrap's intervals."""
+    here, drawn, n = counting.of(matrix), counting.drawn(matrix), int(matrix.sum())
+    return {
+        name: of_draws(float(measure(here)), measure(drawn), n)
+        for name, measure in OF_COUNTS.items()
+    }
 
 
 def accuracy(scores: Scores) -> Figure:
-    """Share of images whose most probable class is the true one; Wilson interval."""
-    hits, n = int((scores.predicted == scores.labels).sum()), len(scores)
-    return Figure(hits / n, *wilson(hits, n), n)
+    """Share of images whose most probable class is the true one."""
+    return of_share(int((scores.predicted == scores.labels).sum()), len(scores))
 
 
-def f1_of(hits: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """F1 of each class, from correct images and from true plus predicted ones: both …×C."""
-    return np.asarray(np.divide(2 * hits, sums, out=np.zeros_like(hits), where=sums > 0))
+def top(scores: Scores, k: int) -> Figure:
+    """Share of images whose true class is among the k most probable.
 
-
-def mean_f1(hits: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur, as truth or as prediction: … ."""
-    present = np.maximum((sums > 0).sum(axis=-1), 1)
-    return np.asarray(f1_of(hits, sums).sum(axis=-1) / present)
-
-
-def macro_of_counts(counts: np.ndarray) -> float:
-    """Macro-F1 from confusion counts C×C."""
-    return float(
-        mean_f1(np.diagonal(counts).astype(float), counts.sum(axis=1) + counts.sum(axis=0))
-    )
-
-
-def macro_f1(scores: Scores, seed: int = 0) -> Figure:
-    """Mean of the classes' F1, each class counting the same; stratified bootstrap interval.
-
-    F1 depends on counts alone, so that each bootstrap draws every true class's row of the
-    confusion matrix anew (Efron and Tibshirani 1993) instead of images one by one.
+    Of equally probable classes the later ones count as more probable, as in scikit-learn.
     """
-    counts = confusion(scores.labels, scores.predicted, scores.probabilities.shape[1])
-    rng = np.random.default_rng(seed)
-    totals = counts.sum(axis=1)
-    shares = counts / np.maximum(totals, 1)[:, None]
-    # Row by row: what F1 needs is hits and column sums, never a thousand whole matrices.
-    hits = np.zeros((BOOTSTRAPS, len(counts)))
-    guesses = np.zeros((BOOTSTRAPS, len(counts)))
-    for number in np.nonzero(totals)[0]:
-        row = rng.multinomial(totals[number], shares[number], size=BOOTSTRAPS)
-        hits[:, number] = row[:, number]
-        guesses += row
-    drawn = mean_f1(hits, guesses + totals)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Figure(macro_of_counts(counts), float(low), float(high), len(scores))
+    order = np.argsort(scores.probabilities, axis=1, kind="stable")[:, -k:]
+    return of_share(int((order == scores.labels[:, None]).sum()), len(scores))
 
 
 def losses(scores: Scores) -> np.ndarray:
@@ -102,113 +160,73 @@ def losses(scores: Scores) -> np.ndarray:
 
 
 def log_loss(scores: Scores) -> Figure:
-    """Mean cross-entropy in nats; normal interval of a mean."""
-    each = losses(scores)
-    spread = Z95 * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else math.inf
-    mean = float(each.mean())
-    return Figure(mean, max(0.0, mean - spread), mean + spread, len(each))
+    """Mean cross-entropy in nats."""
+    return of_mean(losses(scores), scores.labels)
 
 
-FIGURES = {"accuracy": accuracy, "macro_f1": macro_f1, "log_loss": log_loss}
+def brier(scores: Scores) -> Figure:
+    """Half the squared distance between probabilities and truth, from 0 to 1 (Brier 1950)."""
+    probabilities = scores.probabilities.astype(np.float64)
+    truth = probabilities[np.arange(len(scores)), scores.labels]
+    squares = np.einsum("nc,nc->n", probabilities, probabilities)
+    return of_mean((squares - 2 * truth + 1) / 2, scores.labels)
 
 
 def summary(scores: Scores) -> Json:
     """All figures as plain numbers: name, name_low and name_high for each, and n."""
-    result: Json = {"n": len(scores)}
-    if len(scores) == 0:
-        return result
-    for name, measure in FIGURES.items():
-        values = asdict(measure(scores))
-        result[name] = values["value"]
-        result[f"{name}_low"] = values["low"]
-        result[f"{name}_high"] = values["high"] if math.isfinite(values["high"]) else None
+    if not len(scores):
+        return {"n": 0}
+    return plain(figures(scores, curves.areas(scores, curves.ranks(scores))), len(scores))
+
+
+def plain(found: Mapping[str, Figure], n: int) -> Json:
+    """Figures by name as plain numbers: name, name_low and name_high for each, and n."""
+    result: Json = {"n": n}
+    for name, figure in found.items():
+        result |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
     return result
 
 
-def per_class(scores: Scores, classes: tuple[str, ...]) -> pd.DataFrame:
-    """One row a class: images, precision, recall, f1; recall with its Wilson interval.
-
-    A value that is not defined (no image of the class, or none predicted as it) is None.
-    """
-    counts = confusion(scores.labels, scores.predicted, len(classes))
-    hits, truths, guesses = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
-    bounds = [
-        wilson(int(h), int(n)) if n else (None, None) for h, n in zip(hits, truths, strict=True)
+def table(found: Mapping[str, Figure]) -> list[Json]:
+    """Figures by name as rows in words."""
+    rows = ((KINDS[name], figure) for name, figure in found.items())
+    return [
+        {
+            "figure": kind.title,
+            "value": kind.written(figure.value),
+            "95 % interval": kind.interval(figure),
+            "images": figure.n,
+            "meaning": kind.help,
+        }
+        for kind, figure in rows
     ]
-    columns = {
-        "class": classes,
-        "images": truths.tolist(),
-        "precision": [h / g if g else None for h, g in zip(hits, guesses, strict=True)],
-        "recall": [h / n if n else None for h, n in zip(hits, truths, strict=True)],
-        "recall_low": [low for low, _ in bounds],
-        "recall_high": [high for _, high in bounds],
-        "f1": [
-            float(f) if n + g else None
-            for f, n, g in zip(
-                f1_of(hits.astype(float), truths + guesses), truths, guesses, strict=True
-            )
-        ],
+
+
+def per_class(scores: Scores, classes: tuple[str, ...], areas: Mapping[str, Areas]) -> pd.DataFrame:
+    """One row a class: its images, and precision, recall, F1, AUC and average precision.
+
+    Each with `_low` and `_high`. A value that is not defined (no image of the class, or none
+    predicted as it) is None. areas: those of `curves.areas`.
+    """
+    matrix = confusion(scores.labels, scores.predicted, len(classes))
+    here, drawn = counting.of(matrix), counting.f1(counting.drawn(matrix))
+    hits = here.hits.astype(int)
+    f1 = np.where(here.truths + here.guesses > 0, counting.f1(here), np.nan)
+    columns: dict[str, list[Figure | None]] = {
+        "recall": [of_share(*one) for one in zip(hits, here.truths.astype(int), strict=True)],
+        "precision": [of_share(*one) for one in zip(hits, here.guesses.astype(int), strict=True)],
+        "f1": [of_draws(f1[k], drawn[:, k], len(scores)) for k in range(len(classes))],
+        **{kind: one.classes for kind, one in areas.items()},
     }
+    cells: dict[str, list[object]] = {
+        "class": [*classes],
+        "images": here.truths.astype(int).tolist(),
+    }
+    for name, found in columns.items():
+        for end, part in (("", "value"), ("_low", "low"), ("_high", "high")):
+            cells[name + end] = [getattr(one, part, None) for one in found]
     # As objects, so that None stays None and does not become NaN.
-    return pd.DataFrame(
-        {name: pd.Series(list(values), dtype=object) for name, values in columns.items()}
-    )
-
-
-@dataclass(frozen=True)
-class Roc:
-    """One ROC curve: false and true positive rates, M float64 each, and the area below."""
-
-    title: str
-    false_positive_rate: np.ndarray
-    true_positive_rate: np.ndarray
-    auc: float
-    average: bool = False
-
-
-def roc(truth: np.ndarray, score: np.ndarray, title: str, *, average: bool = False) -> Roc | None:
-    """The ROC curve of one yes-or-no question; None where all answers are the same.
-
-    truth: N bool. score: N float, higher for yes. Ties are one step (Fawcett 2006).
-    """
-    positives = int(truth.sum())
-    if positives in (0, len(truth)):
-        return None
-    order = np.argsort(-score, kind="stable")
-    ends = np.r_[np.nonzero(np.diff(score[order]))[0], len(score) - 1]
-    true_positives = np.cumsum(truth[order])[ends]
-    tpr = np.r_[0, true_positives / positives]
-    fpr = np.r_[0, (ends + 1 - true_positives) / (len(truth) - positives)]
-    return Roc(title, fpr, tpr, float(np.trapezoid(tpr, fpr)), average)
-
-
-def roc_curves(scores: Scores, classes: tuple[str, ...]) -> list[Roc]:
-    """Each class against the rest, then their macro average and the micro average.
-
-    Classes without an image, or with all of them, have no curve and are left out.
-    """
-    one_hot = np.eye(len(classes), dtype=bool)[scores.labels]
-    found = [
-        roc(one_hot[:, k], scores.probabilities[:, k], classes[k]) for k in range(len(classes))
-    ]
-    curves = [curve for curve in found if curve is not None]
-    if not curves:
-        return []
-    grid = np.unique(np.concatenate([curve.false_positive_rate for curve in curves]))
-    if len(grid) > 2000:  # A chart shows no more, and 100 classes would make a huge grid.
-        grid = np.linspace(0, 1, 2001)
-    mean = np.mean(
-        [np.interp(grid, c.false_positive_rate, c.true_positive_rate) for c in curves], axis=0
-    )
-    macro = Roc(
-        "macro average",
-        np.r_[0, grid],
-        np.r_[0, mean],
-        float(np.mean([c.auc for c in curves])),
-        True,
-    )
-    micro = roc(one_hot.ravel(), scores.probabilities.ravel(), "micro average", average=True)
-    return [*curves, macro, *([micro] if micro else [])]
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
 
 
 def mistakes(scores: Scores) -> np.ndarray:

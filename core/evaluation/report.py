@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from core.evaluation import metrics, mistakes
-from core.evaluation.metrics import Roc
+from core.evaluation import curves, metrics, mistakes
+from core.evaluation.curves import Curve
+from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
-from core.storage import Json, read_json
+from core.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,17 @@ class Said:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one part. confusion: counts C×C, row true, column predicted."""
+    """Figures of one part. confusion: counts C×C, row true, column predicted.
+
+    curves: of each kind in `curves.CURVES`: each class that has one, then the averages.
+    """
 
     classes: tuple[str, ...]
     scores: Scores
-    summary: Json
+    figures: dict[str, Figure]
     per_class: pd.DataFrame
     confusion: np.ndarray
-    roc: list[Roc]
+    curves: dict[str, list[Curve]]
 
     def has(self, name: str) -> bool:
         """Whether an image is among those scored."""
@@ -65,11 +69,13 @@ def evaluate(folder: Path, part: str) -> Evaluation | None:
 def _evaluate(folder: Path, part: str, written: int) -> Evaluation:
     scores = mistakes.stored(folder / "predictions.parquet").part(part)
     classes = tuple(read_json(folder / "model" / "config.json")["label_names"])
+    ranks = curves.ranks(scores)
+    areas = curves.areas(scores, ranks)
     return Evaluation(
         classes,
         scores,
-        metrics.summary(scores),
-        metrics.per_class(scores, classes),
+        metrics.figures(scores, areas),
+        metrics.per_class(scores, classes, areas),
         metrics.confusion(scores.labels, scores.predicted, len(classes)),
-        metrics.roc_curves(scores, classes),
+        {kind: curves.drawn(kind, ranks, classes) for kind in curves.CURVES},
     )

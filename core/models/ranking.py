@@ -17,7 +17,7 @@ from core import machine
 from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.errors import WeightsMissing
-from core.evaluation.metrics import wilson
+from core.evaluation.intervals import wilson
 from core.models import catalog, probe, weights
 from core.schema import Recipe
 

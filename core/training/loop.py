@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.errors import HeadstartError
+from core.evaluation import counts as counting
 from core.evaluation.calibration import mean_loss
-from core.evaluation.metrics import confusion, macro_of_counts
+from core.evaluation.metrics import confusion
 from core.machine import memory_mb
 from core.schema import Recipe
 from core.training.events import EpochEnded, Event, Note, Progress
@@ -230,7 +231,7 @@ def judged(logits: np.ndarray, labels: np.ndarray) -> tuple[dict[str, float], np
     figures = {
         "loss": mean_loss(logits, labels),
         "accuracy": float(np.trace(counts) / counts.sum()),
-        "macro_f1": macro_of_counts(counts),
+        "macro_f1": float(counting.MACRO_F1(counting.of(counts))),
     }
     return figures, counts
 

@@ -211,7 +211,8 @@ def test_a_log_of_a_training_with_losses_that_are_no_numbers_is_drawn(finished):
 def test_evaluate_shows_figures_with_interval_and_n(finished):
     app = opened("evaluate")
     assert "n = 6" in texts(app)
-    assert {"Accuracy", "Macro-F1", "Log loss"} <= {m.label for m in app.metric}
+    cards = {"Accuracy", "Balanced accuracy", "Macro-F1", "AUC"}
+    assert cards <= {m.label for m in app.metric}
 
 
 def test_predict_classifies_a_photo_and_refuses_text(finished, photo):
