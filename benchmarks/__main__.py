@@ -29,14 +29,13 @@ MEASURES = {
     "step": "benchmarks.step",
     "predict": "benchmarks.predict",
 }
+OTHERS = ("growth", "coverage", "accuracy")
 Names = Annotated[str, typer.Option(help="Separated by commas.")]
 
 
 def main(
     data: Annotated[Path | None, typer.Option(help="A zip of labelled photos.")] = None,
-    only: Annotated[
-        str, typer.Option(help=f"One of {', '.join(MEASURES)}, growth, accuracy.")
-    ] = "",
+    only: Annotated[str, typer.Option(help=f"One of {', '.join([*MEASURES, *OTHERS])}.")] = "",
     repeat: Annotated[int, typer.Option(min=1, help="Pairs of timings; medians count.")] = 3,
     sets: Names = "hymenoptera,sign-digits,textile",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each on each set.")] = 2,
@@ -55,8 +54,14 @@ def main(
         for line in accuracy.report(accuracy.Plan(*lists, seeds, epochs, fastai_python, keep)):
             say(line)
         return
+    if only == "coverage":
+        from benchmarks import coverage
+
+        for line in coverage.report():
+            say(line)
+        return
     if only and only not in (*MEASURES, "growth"):
-        raise typer.BadParameter(f"{only} is none of {', '.join(MEASURES)}, growth, accuracy.")
+        raise typer.BadParameter(f"{only} is none of {', '.join([*MEASURES, *OTHERS])}.")
     with tempfile.TemporaryDirectory(prefix="headstart-benchmarks-") as folder:
         found = data or photos.default(Path(folder))
         if only == "growth":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.evaluation import charts, metrics, report
+from core.evaluation import charts, confusions, metrics, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
 from core.runs.run import Run
@@ -63,48 +63,73 @@ def classes(found: Evaluation) -> None:
 
 
 def confusion(run: Run, found: Evaluation, part: str) -> None:
-    """Which classes are taken for which; a cell or a pair shows its images."""
-    pairs = charts.confused_pairs(found.confusion, found.classes)
+    """Which classes are taken for which; a cell, a row, a column or a pair shows its images."""
     if len(found.classes) > MANY_CLASSES:
-        st.plotly_chart(
-            charts.confusion_map(found.confusion, found.classes), key="map", alt="Confusion map"
-        )
-        st.caption("The pairs that are confused most. Choose one to see its images.")
-        row = st.dataframe(
-            pairs, on_select="rerun", selection_mode="single-row", hide_index=True, height=250,
-            key=f"pairs {run.id} {part}", alt="Pairs of classes confused most",
-            column_config={"share": st.column_config.NumberColumn(format="percent")},
-        ).selection.rows  # fmt: skip
-        if row:
-            true, predicted = pairs.iloc[row[0]][["true class", "classified as"]]
-            cell(run, found, part, true, predicted)
+        if pair(run, found, part):
             return
+        st.subheader("All cells")
     matrix(run, found, part)
 
 
-def matrix(run: Run, found: Evaluation, part: str) -> None:
-    """The confusion matrix as a table whose cells can be chosen."""
-    kinds = ["counts", "shares of the true class"]
-    kind = st.segmented_control("Show", kinds, default=kinds[0], key="kind", required=True)
-    shares = kind == kinds[1]
+def pair(run: Run, found: Evaluation, part: str) -> bool:
+    """All classes as a picture, and the pairs confused most; whether one of those was chosen."""
+    order = confusions.by_likeness(found.confusion)
+    st.plotly_chart(
+        confusions.picture(found.confusion, found.classes, order), key="map", alt="Confusion map"
+    )
     st.caption(
-        "Rows are true classes, columns what the classifier said. Choose a cell to see its images."
+        "Classes that are confused stand beside each other. Below are the pairs that are confused "
+        "most: choose one to see its images."
     )
-    table = charts.confusion_table(found.confusion, found.classes, shares=shares)
-    cells = st.dataframe(
-        charts.styled(table, shares=shares), on_select="rerun", selection_mode="single-cell",
-        key=f"confusion {run.id} {part} {kind}", alt="Confusion matrix",
+    pairs = confusions.pairs(found.confusion, found.classes)
+    row = st.dataframe(
+        pairs, on_select="rerun", selection_mode="single-row", hide_index=True, height=250,
+        key=f"pairs {run.id} {part}", alt="Pairs of classes confused most",
+        column_config={"share": st.column_config.NumberColumn(format="percent")},
+    ).selection.rows  # fmt: skip
+    if row:
+        cell(run, found, part, *pairs.iloc[row[0]][["true class", "classified as"]])
+    return bool(row)
+
+
+def matrix(run: Run, found: Evaluation, part: str) -> None:
+    """The confusion matrix as a table whose cells, rows and columns can be chosen."""
+    with st.container(horizontal=True):
+        kind = st.segmented_control(
+            "Show", confusions.KINDS, default=confusions.COUNTS, key="kind", required=True
+        )
+        by = st.segmented_control(
+            "Order", list(confusions.ORDERS), default="by name", key="order", required=True,
+            help="By likeness, classes that are confused with each other stand side by side.",
+        )  # fmt: skip
+    st.caption(
+        "Rows are true classes, columns what the classifier said. Choose a cell to see its images, "
+        "or the box before a row or the head of a column to see all of it."
+    )
+    order = confusions.ORDERS[by](found.confusion)
+    table = confusions.table(found.confusion, found.classes, kind, order)
+    chosen = st.dataframe(
+        confusions.styled(table, kind), on_select="rerun",
+        selection_mode=["single-cell", "single-row", "single-column"],
+        key=f"confusion {run.id} {part} {kind} {by}", alt="Confusion matrix",
         height=min(38 + 35 * len(found.classes), 640),
-    ).selection.cells  # fmt: skip
-    if cells:
-        cell(run, found, part, found.classes[cells[0][0]], cells[0][1])
+    ).selection  # fmt: skip
+    if chosen.cells:
+        cell(run, found, part, table.index[chosen.cells[0][0]], chosen.cells[0][1])
+    elif chosen.rows:
+        cell(run, found, part, table.index[chosen.rows[0]], None)
+    elif chosen.columns:
+        cell(run, found, part, None, chosen.columns[0])
 
 
-def cell(run: Run, found: Evaluation, part: str, true: str, predicted: str) -> None:
-    """The images of one true class that were classified as one class."""
-    st.markdown(
-        f"True class **{widgets.plain(true)}**, classified as **{widgets.plain(predicted)}**"
-    )
+def cell(run: Run, found: Evaluation, part: str, true: str | None, predicted: str | None) -> None:
+    """The images of one true class (None for any) that were classified as one class (or any)."""
+    words = [
+        f"{said} **{widgets.plain(name)}**"
+        for said, name in (("true class", true), ("classified as", predicted))
+        if name is not None
+    ]
+    st.markdown(f"Images with {' and '.join(words)}")
     query = {"split": part, "true": true, "predicted": predicted}
     empty = "No image is in this cell."
     name = grid.images(f"/api/runs/{run.id}/images", query, "cell", empty, 340)

@@ -18,8 +18,6 @@ PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 LONGEST_NAME = 40
 # More curves than this are told apart by hovering, not by a legend.
 MOST_IN_LEGEND = 12
-# Classes up to which a table's cells are colored: Streamlit takes 262,144 of them.
-MOST_STYLED = 500
 ROW_HEIGHT, LEAST_HEIGHT = 22, 240
 # The range test is drawn up to this many times its first loss.
 RANGE_TEST_CUT = 3
@@ -199,73 +197,6 @@ def probabilities(classes: Sequence[str], values: Sequence[float], most: int = 1
     chart.update_xaxes(range=[0, 1], tickformat=".0%")
     chart.update_layout(margin={**MARGIN, "t": 8})
     return chart
-
-
-def confusion_table(counts: np.ndarray, classes: Sequence[str], *, shares: bool) -> pd.DataFrame:
-    """The confusion matrix as a table: rows are true classes, columns predicted ones.
-
-    shares: each row as shares of its images (empty rows as None) instead of counts.
-    """
-    totals = counts.sum(axis=1, keepdims=True)
-    values = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    return pd.DataFrame(values if shares else counts, index=list(classes), columns=list(classes))
-
-
-def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int = 100) -> pd.DataFrame:
-    """The pairs of classes that are confused most: true, predicted, images, share of the true."""
-    wrong = counts * ~np.eye(len(counts), dtype=bool)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    rows, columns = np.unravel_index(order, wrong.shape)
-    keep = wrong[rows, columns] > 0
-    rows, columns = rows[keep], columns[keep]
-    return pd.DataFrame(
-        {
-            "true class": [classes[k] for k in rows],
-            "classified as": [classes[k] for k in columns],
-            "images": wrong[rows, columns],
-            "share": wrong[rows, columns] / counts.sum(axis=1)[rows],
-        }
-    )
-
-
-def confusion_map(counts: np.ndarray, classes: Sequence[str]) -> go.Figure:
-    """The confusion matrix as a picture, for more classes than a table shows at once."""
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    names = [shown(name) for name in classes]
-    chart = figure("Share of each true class (row) by what it was classified as", 560)
-    chart.add_heatmap(
-        z=shares, zmin=0, zmax=1, customdata=np.broadcast_to(names, counts.shape),
-        text=np.broadcast_to(np.array(names)[:, None], counts.shape),
-        hovertemplate="%{text} → %{customdata}: %{z:.0%}<extra></extra>",
-        colorbar={"tickformat": ".0%"},
-    )  # fmt: skip
-    chart.update_yaxes(autorange="reversed", showticklabels=False, title="true class")
-    chart.update_xaxes(showticklabels=False, title="classified as")
-    return chart
-
-
-def styled(table: pd.DataFrame, *, shares: bool) -> pd.io.formats.style.Styler | pd.DataFrame:
-    """A confusion table with cells colored by their share of the row: blue right, orange wrong."""
-    if len(table) > MOST_STYLED:
-        return table
-    values = table.to_numpy(dtype=float)
-    totals = np.nansum(values, axis=1, keepdims=True)
-    strength = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)
-    colors = np.where(np.eye(len(table), dtype=bool), "0, 114, 178", "213, 94, 0")
-    css = [
-        [
-            f"background-color: rgba({color}, {0.75 * share:.2f})" if share > 0 else ""
-            for color, share in zip(*row, strict=True)
-        ]
-        for row in zip(colors, np.nan_to_num(strength), strict=True)
-    ]
-    sheet = pd.DataFrame(css, index=table.index, columns=table.columns)
-    form = "{:.0%}" if shares else "{:.0f}"
-    # Empty cells stay empty: the eye then finds the confusions.
-    return table.style.apply(lambda _: sheet, axis=None).format(
-        lambda value: form.format(value) if float(str(value)) > 0 else ""
-    )
 
 
 def embedding(points: pd.DataFrame) -> go.Figure:

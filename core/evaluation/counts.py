@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 BOOTSTRAPS = 1000
+# Images added to each class in a drawing.
+DOUBT = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def drawn(confusion: np.ndarray, seed: int = 0) -> Counts:
     """The counts of 1,000 matrices, the images of each class drawn anew: a stratified bootstrap.
 
     Such figures depend on counts alone, so that each row of the matrix is drawn at once (Efron and
-    Tibshirani 1993) instead of its images one by one. One image more in each row, spread as the
+    Tibshirani 1993) instead of its images one by one. Half an image more in each row, spread as the
     predictions of all are, keeps classes that are all right from seeming certain.
     """
     rng = np.random.default_rng(seed)
@@ -46,7 +48,7 @@ def drawn(confusion: np.ndarray, seed: int = 0) -> Counts:
     beside = found.guesses / max(n, 1)
     for number in np.flatnonzero(found.truths):
         images = int(found.truths[number])
-        shares = (confusion[number] + beside) / (images + 1)
+        shares = confusion[number] + DOUBT * beside
         row = rng.multinomial(images, shares / shares.sum(), size=BOOTSTRAPS)
         hits[:, number] = row[:, number]
         guesses += row

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.evaluation.intervals import Figure, of_area
+from core.evaluation.intervals import Figure, of_spread, variance
 from core.evaluation.scores import Scores
 
 
@@ -142,16 +142,16 @@ def areas_of(scores: Scores, kind: str, found: Ranks) -> Areas:
             classes.append(None)
             continue
         area, moved = measure(one)
-        smaller = int(min(one.positives, one.negatives))
-        classes.append(of_area(area, moved, scores.labels, smaller))
+        smaller = min(one.positives, one.negatives)
+        classes.append(of_spread(area, variance(moved, scores.labels), n, least=smaller))
         values.append(area)
         moves += moved
     if not values or found.together is None:
         return Areas(classes, None, None)
-    mean = of_area(float(np.mean(values)), moves / len(values), scores.labels, n)
+    mean = of_spread(float(np.mean(values)), variance(moves / len(values), scores.labels), n)
     area, moved = measure(found.together)
     by_image = moved.reshape(scores.probabilities.shape).sum(axis=1)
-    return Areas(classes, mean, of_area(area, by_image, scores.labels, n))
+    return Areas(classes, mean, of_spread(area, variance(by_image, scores.labels), n))
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ OF_COUNTS: dict[str, Measure] = {
     "weighted_precision": counting.weighted(counting.precision),
     "weighted_f1": counting.weighted(counting.f1),
 }
+LOWEST = {"matthews": -1.0, "kappa": -1.0}
 TOPS = {"top_3": 3, "top_5": 5}
 
 
@@ -133,8 +134,11 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.n
 def of_counts(matrix: np.ndarray) -> dict[str, Figure]:
     """The figures that a confusion matrix C×C gives, with the bootstrap's intervals."""
     here, drawn, n = counting.of(matrix), counting.drawn(matrix), int(matrix.sum())
+    # Where all are right, the rarest class says least of how sure that is, and counts as much.
+    with_images = here.truths[here.truths > 0]
+    least = min(n, len(with_images) * with_images.min())
     return {
-        name: of_draws(float(measure(here)), measure(drawn), n)
+        name: of_draws(float(measure(here)), measure(drawn), n, least, LOWEST.get(name, 0.0))
         for name, measure in OF_COUNTS.items()
     }
 
@@ -215,7 +219,10 @@ def per_class(scores: Scores, classes: tuple[str, ...], areas: Mapping[str, Area
     columns: dict[str, list[Figure | None]] = {
         "recall": [of_share(*one) for one in zip(hits, here.truths.astype(int), strict=True)],
         "precision": [of_share(*one) for one in zip(hits, here.guesses.astype(int), strict=True)],
-        "f1": [of_draws(f1[k], drawn[:, k], len(scores)) for k in range(len(classes))],
+        "f1": [
+            of_draws(f1[k], drawn[:, k], len(scores), here.truths[k] or here.guesses[k], 0.0)
+            for k in range(len(classes))
+        ],
         **{kind: one.classes for kind, one in areas.items()},
     }
     cells: dict[str, list[object]] = {
