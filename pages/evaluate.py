@@ -212,7 +212,7 @@ part = st.segmented_control(
     help="Test images were never seen in training; training images only show how much was learned "
     "by heart.",
 )  # fmt: skip
-evaluation = report.evaluate(current.folder, part)
+evaluation = report.evaluate(current.predictions, current.classes, part)
 if evaluation is None:
     st.info("This run has no such images. Choose another part.")
 else:

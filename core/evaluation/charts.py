@@ -6,7 +6,6 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -155,9 +154,9 @@ def curves(kind: str, found: Sequence[Curve]) -> go.Figure:
     axes = AXES[kind]
     chart = figure(f"{kind} curves", 460)
     for curve in found:
-        x, y = corners(curve)
         chart.add_scatter(
-            x=x, y=y, mode="lines", name=f"{shown(curve.title)} (area {curve.area:.3f})",
+            x=curve.x, y=curve.y, mode="lines",
+            name=f"{shown(curve.title)} (area {curve.area:.3f})",
             line={"width": 3, "dash": "dash"} if curve.average else {"width": 1.5},
             showlegend=curve.average or len(found) <= MOST_IN_LEGEND,
             hovertemplate=f"{shown(curve.title)}<br>"
@@ -171,16 +170,6 @@ def curves(kind: str, found: Sequence[Curve]) -> go.Figure:
     chart.update_xaxes(title=axes.x, range=[-0.01, 1.01], tickformat=".0%")
     chart.update_yaxes(title=axes.y, range=[-0.01, 1.02], tickformat=".0%")
     return chart
-
-
-def corners(curve: Curve, most: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a curve that a chart needs: where it turns, at most about `most`."""
-    level = (np.diff(curve.x) == 0, np.diff(curve.y) == 0)
-    # A point between two steps of the same direction, along either axis, is on the line.
-    inside = (level[0][:-1] & level[0][1:]) | (level[1][:-1] & level[1][1:])
-    kept = np.flatnonzero(np.r_[True, ~inside, True])
-    kept = np.unique(np.r_[0, kept[:: max(1, len(kept) // most)], len(curve.x) - 1])
-    return curve.x[kept].round(5), curve.y[kept].round(5)
 
 
 def probabilities(classes: Sequence[str], values: Sequence[float], most: int = 10) -> go.Figure:

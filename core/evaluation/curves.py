@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -163,6 +163,16 @@ class Curve:
     y: np.ndarray
     area: float
     average: bool = False
+
+
+def thinned(curve: Curve, most: int = 500) -> Curve:
+    """The points of a curve that a chart needs: where it turns, at most about `most`."""
+    level = (np.diff(curve.x) == 0, np.diff(curve.y) == 0)
+    # A point between two steps of the same direction, along either axis, is on the line.
+    inside = (level[0][:-1] & level[0][1:]) | (level[1][:-1] & level[1][1:])
+    kept = np.flatnonzero(np.r_[True, ~inside, True])
+    kept = np.unique(np.r_[0, kept[:: max(1, len(kept) // most)], len(curve.x) - 1])
+    return replace(curve, x=curve.x[kept].round(5), y=curve.y[kept].round(5))
 
 
 def roc(ranks: Ranked, title: str, *, average: bool = False) -> Curve:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from core.errors import HeadstartError
 from core.evaluation import curves, metrics, mistakes
-from core.evaluation.curves import Curve
+from core.evaluation.curves import Curve, thinned
 from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
-from core.storage import read_json
+from core.storage import Json, read_json, write_json
+
+# Of what is kept: another one is computed anew.
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ class Evaluation:
     scores: Scores
     figures: dict[str, Figure]
     per_class: pd.DataFrame
-    confusion: np.ndarray
     curves: dict[str, list[Curve]]
+    confusion: np.ndarray
 
     def has(self, name: str) -> bool:
         """Whether an image is among those scored."""
@@ -55,27 +61,77 @@ class Evaluation:
         )
 
 
-def evaluate(folder: Path, part: str) -> Evaluation | None:
-    """Figures of one part (train, val, test) of the run in a folder; None when it has no images.
+def evaluate(predictions: Path, classes: tuple[str, ...], part: str) -> Evaluation | None:
+    """Figures of one part (train, val, test, …) of a `predictions.parquet`; None without images.
 
-    Raises: NotFound before the run has predictions.
+    classes: those that its class numbers mean. What takes more than a moment is kept beside it.
+    Raises: NotFound before there are predictions.
     """
-    path = folder / "predictions.parquet"
-    scores = mistakes.stored(path)  # Raises before there are any.
-    return _evaluate(folder, part, path.stat().st_mtime_ns) if len(scores.part(part)) else None
+    scores = mistakes.stored(predictions)  # Raises before there are any.
+    if not len(scores.part(part)):
+        return None
+    return _evaluate(predictions, classes, part, predictions.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=32)
-def _evaluate(folder: Path, part: str, written: int) -> Evaluation:
-    scores = mistakes.stored(folder / "predictions.parquet").part(part)
-    classes = tuple(read_json(folder / "model" / "config.json")["label_names"])
+def _evaluate(predictions: Path, classes: tuple[str, ...], part: str, written: int) -> Evaluation:
+    scores = mistakes.stored(predictions).part(part)
+    matrix = metrics.confusion(scores.labels, scores.predicted, len(classes))
+    return Evaluation(classes, scores, *computed(predictions, scores, classes), matrix)
+
+
+Computed = tuple[dict[str, Figure], pd.DataFrame, dict[str, list[Curve]]]
+
+
+def computed(predictions: Path, scores: Scores, classes: tuple[str, ...]) -> Computed:
+    """Figures, those of each class, and curves: read if they are kept, else computed and kept."""
+    part = str(scores.split[0])
+    path = predictions.parent / f"{predictions.stem}-figures" / f"{part}.json"
+    known = {"version": VERSION, "predictions": digest_of(scores), "classes": list(classes)}
+    with suppress(OSError, ValueError, KeyError, TypeError):  # None yet, or of other predictions.
+        found = read_json(path)
+        if {key: found[key] for key in known} == known:
+            return from_json(found)
     ranks = curves.ranks(scores)
     areas = curves.areas(scores, ranks)
-    return Evaluation(
-        classes,
-        scores,
-        metrics.figures(scores, areas),
-        metrics.per_class(scores, classes, areas),
-        metrics.confusion(scores.labels, scores.predicted, len(classes)),
-        {kind: curves.drawn(kind, ranks, classes) for kind in curves.CURVES},
+    figures = metrics.figures(scores, areas)
+    per_class = metrics.per_class(scores, classes, areas)
+    drawn = {kind: curves.drawn(kind, ranks, classes) for kind in curves.CURVES}
+    content = known | to_json(figures, per_class, drawn)
+    with suppress(HeadstartError, OSError):  # A full disk only means to compute it again.
+        write_json(path, content)
+    return from_json(content)
+
+
+def digest_of(scores: Scores) -> str:
+    """What tells these scores from all others."""
+    found = sha256(scores.probabilities.tobytes())
+    found.update(scores.labels.tobytes())
+    return found.hexdigest()
+
+
+def to_json(
+    figures: dict[str, Figure], per_class: pd.DataFrame, drawn: dict[str, list[Curve]]
+) -> Json:
+    """What is kept of an evaluation."""
+    return {
+        "figures": {name: asdict(figure) for name, figure in figures.items()},
+        "per_class": per_class.to_dict("list"),
+        "curves": {
+            kind: [{**vars(c), "x": c.x.tolist(), "y": c.y.tolist()} for c in map(thinned, found)]
+            for kind, found in drawn.items()
+        },
+    }
+
+
+def from_json(found: Json) -> Computed:
+    """What `to_json` wrote."""
+    return (
+        {name: Figure(**figure) for name, figure in found["figures"].items()},
+        # As objects, so that None stays None and does not become NaN.
+        pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in found["per_class"].items()}),
+        {
+            kind: [Curve(**{**c, "x": np.array(c["x"]), "y": np.array(c["y"])}) for c in some]
+            for kind, some in found["curves"].items()
+        },
     )

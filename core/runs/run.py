@@ -85,6 +85,17 @@ class Run:
         return self.folder / "predictions.parquet"
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that its classifier knows, in the order of its scores.
+
+        Raises: NotFound before there is one.
+        """
+        path = self.model / "config.json"
+        if not path.exists():
+            raise NotFound(f"{self.name} has no classifier yet.", "Wait for it, or train it again.")
+        return tuple(read_json(path)["label_names"])
+
+    @property
     def lock(self) -> Path:
         """Held by its worker while that lives."""
         return self.folder / "alive.lock"

@@ -19,7 +19,7 @@ from core import machine
 from core.data import split
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
-from core.evaluation import metrics
+from core.evaluation import metrics, report
 from core.evaluation import scores as scoring
 from core.evaluation.calibration import temperature
 from core.evaluation.scores import Scores
@@ -120,7 +120,9 @@ def scores_of(work: Work, part: str, probabilities: np.ndarray) -> Scores:
 
 def figures(work: Work, parts: list[Scores], degree: float) -> dict[str, Any]:
     """The figures of a run as its last event keeps them."""
-    summaries = {str(part.split[0]): metrics.summary(part) for part in parts}
+    path, classes = work.folder / "predictions.parquet", work.dataset.classes
+    found = {str(part.split[0]): report.computed(path, part, classes)[0] for part in parts}
+    summaries = {name: metrics.plain(one, one["accuracy"].n) for name, one in found.items()}
     return {
         "train": summaries.get("train", {"n": 0}),
         "val": summaries.get("val", {"n": 0}),
