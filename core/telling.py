@@ -95,9 +95,12 @@ def outcome_facts(outcome: Any) -> Json:
     """One prediction, or refusal, as JSON."""
     if isinstance(outcome, HeadstartError):
         return {"error": str(outcome)}
+    by_class = dict(zip(outcome.classes, outcome.probabilities, strict=True))
     return {
-        "prediction": outcome.classes[0],
-        "confidence": outcome.probabilities[0],
-        "probabilities": dict(zip(outcome.classes, outcome.probabilities, strict=True)),
+        "prediction": outcome.given,
+        "confidence": by_class[outcome.given],
+        "probabilities": by_class,
+        "stranger": outcome.stranger,
+        "rarer_than": outcome.rarer_than,
         "milliseconds": round(outcome.milliseconds, 1),
     }

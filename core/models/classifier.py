@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from core.data.augment import Preprocessing, fitted, normalized, picture
 from core.errors import NotFound
+from core.evaluation import familiarity, thresholds
+from core.evaluation.familiarity import Familiar
 from core.evaluation.scores import softmax
+from core.evaluation.thresholds import Thresholds
 from core.models import heads
 from core.models import network as networks
 from core.storage import Json, read_json, sha256_of, whole_folder, write_json
@@ -27,11 +30,24 @@ SUMS = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one image: classes, the most probable first, and the time taken."""
+    """What a classifier says of one image: classes, the most probable first, and the time taken.
+
+    decision: the class by the thresholds kept with it, "" where it is the most probable one.
+    rarer_than: the share of validation images that are more like the training images than it is,
+    None where the classifier remembers none. stranger: whether it is unlike anything in training.
+    """
 
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     milliseconds: float
+    decision: str = ""
+    rarer_than: float | None = None
+    stranger: bool = False
+
+    @property
+    def given(self) -> str:
+        """The class that the image is given."""
+        return self.decision or self.classes[0]
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,7 @@ class Classifier:
     classes: tuple[str, ...]
     temperature: float
     backbone: str
+    familiar: Familiar | None = None
 
     def inputs(self, content: bytes) -> Tensor:
         """A file's bytes as the network's input, 1×3×S×S float32, prepared as in validation.
@@ -54,23 +71,36 @@ class Classifier:
 
     def probabilities(self, inputs: Tensor) -> np.ndarray:
         """Calibrated probabilities, N×C float32, of normalized pictures N×3×S×S."""
+        return self.outputs(inputs)[0]
+
+    def outputs(self, inputs: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Calibrated probabilities N×C and features N×F, float32, of pictures N×3×S×S."""
         device = next(self.network.parameters()).device
         with torch.inference_mode():
-            logits = self.network(inputs.to(device)).float().cpu().numpy()
-        return softmax(logits, self.temperature)
+            features = networks.pooled(self.network, inputs.to(device))
+            logits = networks.classifier_of(self.network)(features)
+        return softmax(
+            logits.float().cpu().numpy(), self.temperature
+        ), features.float().cpu().numpy()
 
-    def predict(self, content: bytes) -> Prediction:
-        """Classify one image file.
+    def predict(self, content: bytes, limits: Thresholds | None = None) -> Prediction:
+        """Classify one image file, by thresholds if there are any.
 
         Raises: ImageRefused.
         """
         started = time.perf_counter()
-        found = self.probabilities(self.inputs(content))[0]
+        probabilities, features = self.outputs(self.inputs(content))
+        found = probabilities[0]
         order = np.argsort(-found, kind="stable")
+        given = self.classes[thresholds.decided(probabilities, self.classes, limits or {})[0]]
+        rarer_than, stranger = self.familiar.judged(features[0]) if self.familiar else (None, False)
         return Prediction(
             tuple(self.classes[k] for k in order),
             tuple(float(found[k]) for k in order),
             (time.perf_counter() - started) * 1000,
+            decision="" if given == self.classes[order[0]] else given,
+            rarer_than=rarer_than,
+            stranger=stranger,
         )
 
 
@@ -106,6 +136,8 @@ def save(classifier: Classifier, folder: Path, extra: Json) -> None:
     }
     with whole_folder(folder) as aside:
         save_for_hf(network, aside, model_config=config, safe_serialization=True)
+        if classifier.familiar is not None:
+            familiarity.write(classifier.familiar, aside)
         sums = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
         write_json(aside / SUMS, sums)
 
@@ -146,6 +178,7 @@ def load(folder: Path) -> Classifier:
         tuple(config["label_names"]),
         float(own["temperature"]),
         own["backbone"],
+        familiarity.read(folder),
     )
 
 

@@ -16,6 +16,7 @@ from core.data.cells import safe_cell
 from core.data.dataset import Dataset
 from core.data.images import IMAGE_ENDINGS
 from core.errors import DatasetRefused, HeadstartError, NotFound
+from core.evaluation import thresholds
 from core.evaluation.scores import Scores, softmax
 from core.models import classifier as classifiers
 from core.models import device as devices
@@ -42,11 +43,11 @@ def predict_files(
     model: Path, paths: Sequence[Path]
 ) -> Iterator[tuple[Path, Prediction | HeadstartError]]:
     """Each image file with what the classifier says of it, or why it cannot be read."""
-    classifier = classifiers.shared(model)
+    classifier, limits = classifiers.shared(model), thresholds.kept(model)
     torch.set_num_threads(machine.cores())
     for path in image_files(paths):
         try:
-            yield path, classifier.predict(path.read_bytes())
+            yield path, classifier.predict(path.read_bytes(), limits)
         except HeadstartError as error:
             yield path, error
 
@@ -54,19 +55,25 @@ def predict_files(
 def predictions_csv(
     classes: Sequence[str], rows: Sequence[tuple[Path, Prediction | HeadstartError]]
 ) -> str:
-    """A table of predictions: file, prediction, confidence, one column a class, error."""
+    """A table of predictions: file, prediction, its probability, one column a class, error.
+
+    stranger: whether it is unlike anything in training; rarer_than: the share of validation images
+    that are more like the training images.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     names = [safe_cell(name) for name in classes]
-    writer.writerow(["file", "prediction", "confidence", *names, "error"])
+    writer.writerow(["file", "prediction", "confidence", *names, "stranger", "rarer_than", "error"])
     for path, outcome in rows:
         if isinstance(outcome, HeadstartError):
-            writer.writerow([safe_cell(str(path)), "", "", *[""] * len(names), str(outcome)])
+            writer.writerow([safe_cell(str(path)), "", "", *[""] * (len(names) + 2), str(outcome)])
             continue
         by_class = dict(zip(outcome.classes, outcome.probabilities, strict=True))
         shares = [f"{by_class[name]:.6f}" for name in classes]
-        first, confidence = safe_cell(outcome.classes[0]), f"{outcome.probabilities[0]:.6f}"
-        writer.writerow([safe_cell(str(path)), first, confidence, *shares, ""])
+        given, confidence = safe_cell(outcome.given), f"{by_class[outcome.given]:.6f}"
+        strange = "" if outcome.rarer_than is None else f"{outcome.rarer_than:.4f}"
+        told = ["yes" if outcome.stranger else "no", strange] if strange else ["", ""]
+        writer.writerow([safe_cell(str(path)), given, confidence, *shares, *told, ""])
     return buffer.getvalue()
 
 

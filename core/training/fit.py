@@ -5,7 +5,6 @@ Data flow: dataset -> split -> technique -> best epoch -> scores -> classifier.
 
 from __future__ import annotations
 
-import copy
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -19,19 +18,19 @@ from core import machine
 from core.data import split
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
-from core.evaluation import metrics, report
+from core.evaluation import metrics, report, seen
 from core.evaluation import scores as scoring
 from core.evaluation.calibration import temperature
+from core.evaluation.familiarity import learned
 from core.evaluation.scores import Scores
 from core.models import classifier as classifiers
 from core.models import device as devices
-from core.models import network as networks
 from core.models.classifier import Classifier
 from core.schema import Recipe
 from core.training import batching, checkpoint
 from core.training.events import Ended, Event, Started
 from core.training.techniques import TECHNIQUES, Trained
-from core.training.work import NothingYet, Work, classified, counted, logits_of, prepare
+from core.training.work import NothingYet, Work, counted, features_of, headed, prepare
 
 OUT_OF_MEMORY = "The memory was not enough for this recipe."
 LESS_MEMORY = "Halve compute.batch_size, or choose a smaller image.size or backbone."
@@ -86,22 +85,25 @@ def finished(work: Work, trained: Trained) -> Iterator[Event]:
     """Score the best epoch on every part, calibrate it, write it down, and tell the figures."""
     total, started = len(work.parts), time.monotonic()
     network = trained.network.to(work.device).eval()
-    logits: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
     for part in (part for part in split.PARTS if len(work.rows(part))):
-        yield counted(work, "finish", sum(map(len, logits.values())), total, started)
+        yield counted(work, "finish", sum(map(len, features.values())), total, started)
         if trained.features is not None:
-            head = copy.deepcopy(networks.classifier_of(network))
-            logits[part] = classified(head, trained.features[part])
+            features[part] = trained.features[part]
         else:
-            logits[part] = logits_of(work, network, part)
+            features[part] = features_of(work, network, part)
+    logits = {part: headed(network, values) for part, values in features.items()}
     held_out = logits["val"], work.labels[work.rows("val")]
     degree = temperature(*held_out) if work.recipe.finish.calibrate else 1.0
     parts = [scores_of(work, part, scoring.softmax(logits[part], degree)) for part in logits]
     model = Classifier(
-        network, work.preprocessing, work.dataset.classes, degree, work.recipe.backbone.name
-    )
+        network, work.preprocessing, work.dataset.classes, degree, work.recipe.backbone.name,
+        learned(features["train"], work.labels_of("train"), features["val"], work.recipe.seed),
+    )  # fmt: skip
     origin = {"dataset": work.dataset.digest, "revision": work.dataset.revision}
     classifiers.save(model, work.folder / "model", origin)
+    # Before the scores, so that whoever finds those finds these.
+    seen.save(np.concatenate([*features.values()]), work.folder / seen.FILE)
     scoring.save(scoring.joined(parts), work.folder / "predictions.parquet")
     result = figures(work, parts, degree)
     yield Ended("stopped" if work.stopped else "finished", result=result)

@@ -111,18 +111,32 @@ def counted(work: Work, phase: str, done: int, total: int, started: float) -> Pr
 
 def logits_of(work: Work, network: nn.Module, part: str) -> np.ndarray:
     """fp32 logits, N×C, of one part by the network as it is now, in evaluation mode."""
+    return headed(network, features_of(work, network, part))
+
+
+def features_of(work: Work, network: nn.Module, part: str) -> np.ndarray:
+    """fp32 features, N×F, of one part by the network as it is now, in evaluation mode."""
     rows = work.rows(part).tolist()
     batches = loader.squares(
         work.pictures, rows, work.preprocessing, feature_cache.BATCH, work.threads
     )
-    return logits_on(work, network, batches)
+    return features_on(work, network, batches)
 
 
 def logits_on(work: Work, network: nn.Module, batches: Iterable[torch.Tensor]) -> np.ndarray:
     """fp32 logits, N×C, of batches of fitted pictures, uint8 B×3×S×S."""
+    return headed(network, features_on(work, network, batches))
+
+
+def features_on(work: Work, network: nn.Module, batches: Iterable[torch.Tensor]) -> np.ndarray:
+    """fp32 features, N×F, of batches of fitted pictures, uint8 B×3×S×S."""
     forward = feature_cache.forward_of(network, work.preprocessing, work.device, torch.float32)
-    head = copy.deepcopy(networks.classifier_of(network))
-    return classified(head, np.concatenate([forward(batch) for batch in batches]))
+    return np.concatenate([forward(batch) for batch in batches])
+
+
+def headed(network: nn.Module, values: np.ndarray) -> np.ndarray:
+    """Logits N×C of features N×F by a network's head; the network stays as it is."""
+    return classified(copy.deepcopy(networks.classifier_of(network)), values)
 
 
 def classified(head: nn.Module, values: np.ndarray) -> np.ndarray:
