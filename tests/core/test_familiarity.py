@@ -34,7 +34,7 @@ def test_strangeness_is_scikit_learns_mean_distance(known):
     queries = around(CENTERS[0], 50)
     nearest = NearestNeighbors(n_neighbors=5, metric="cosine").fit(known.features)
     expected = nearest.kneighbors(queries)[0].mean(axis=1)
-    np.testing.assert_allclose(known.strangeness(queries), expected, atol=2e-4)  # Kept in half precision.
+    np.testing.assert_allclose(known.strangeness(queries), expected, atol=2e-4)
 
 
 def test_most_familiar_images_are_no_strangers_and_those_from_elsewhere_are(known):
