@@ -45,6 +45,16 @@ def test_most_familiar_images_are_no_strangers_and_those_from_elsewhere_are(know
     assert (rarer_than, stranger) == (1.0, True)
 
 
+@pytest.mark.parametrize("n", [20, 43, 60, 400])
+def test_at_least_95_percent_are_familiar_nearly_always(n):
+    """Whatever the number of validation images: in nine of ten draws of them."""
+    rng = np.random.default_rng(1)
+    features = np.eye(2, dtype=np.float16)
+    draws = [familiarity.Familiar(features, np.sort(rng.random(n))).threshold for _ in range(400)]
+    assert np.mean(np.array(draws) >= 0.95) >= (0.86 if n > 44 else 1 - 0.95**n - 0.06)
+    assert np.mean(draws) <= 1
+
+
 def test_many_images_are_remembered_in_the_shares_of_their_classes(monkeypatch):
     monkeypatch.setattr(familiarity, "MOST_REMEMBERED", 40)
     eye = np.eye(2, dtype=np.float32)
