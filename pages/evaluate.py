@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from core.evaluation import charts, confusions, metrics, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
 from core.runs.run import Run
-from pages import grid, widgets
+from pages import calibration, grid, operating, widgets
 
 FEW_IMAGES = 30
 # More than fit on a screen as a table.
@@ -54,7 +56,7 @@ def classes(found: Evaluation) -> None:
             shown[f"{name}_{end}"] = st.column_config.NumberColumn(
                 f"{name.replace('_', ' ')} {words}", format="%.3f"
             )
-    share = st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
+    share = st.column_config.ProgressColumn(format="%.3f", min_value=0, max_value=1)
     st.dataframe(
         found.per_class.sort_values("recall", na_position="last"), hide_index=True,
         alt="Figures of each class, the weakest first", column_config={**shown, "recall": share},
@@ -198,6 +200,14 @@ def explain(run: Run, found: Evaluation, part: str, clicked: str, scope: str) ->
         )  # fmt: skip
 
 
+VIEWS: dict[str, Callable[[Run, Evaluation, str], None]] = {
+    "Figures": lambda run, found, part: overview(found),
+    "Confusion": confusion,
+    "Curves": lambda run, found, part: curves(found),
+    "Operating point": lambda run, found, part: operating.view(run, found),
+    "Calibration": lambda run, found, part: calibration.view(run, found),
+    "Mistakes": mistakes,
+}
 st.title("Evaluate")
 st.caption(
     "How often it is right, where it is wrong, and what it looked at. "
@@ -216,12 +226,9 @@ evaluation = report.evaluate(current.predictions, current.classes, part)
 if evaluation is None:
     st.info("This run has no such images. Choose another part.")
 else:
-    tabs = st.tabs(["Figures", "Confusion", "Curves", "Mistakes"])
-    with tabs[0]:
-        overview(evaluation)
-    with tabs[1]:
-        confusion(current, evaluation, part)
-    with tabs[2]:
-        curves(evaluation)
-    with tabs[3]:
-        mistakes(current, evaluation, part)
+    for tab, show in zip(
+        st.tabs(list(VIEWS), key="evaluate view", on_change="rerun"), VIEWS.values(), strict=True
+    ):
+        if tab.open:
+            with tab:
+                show(current, evaluation, part)

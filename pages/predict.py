@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.errors import HeadstartError
 from core.evaluation import charts
+from core.models.classifier import Prediction
 from core.runs import run as runs
 from core.runs.run import Run
 from core.serving import predictor
@@ -32,12 +33,12 @@ def answer(run: Run, content: bytes) -> None:
         found = predictor.predict(run.model, content)
     left, right = st.columns(2)
     with right:
+        share = dict(zip(found.classes, found.probabilities, strict=True))[found.given]
         st.metric(
-            "Most probable",
-            widgets.plain(found.classes[0]),
-            f"{found.probabilities[0]:.1%}",
-            delta_arrow="off",
-        )
+            "By the thresholds" if found.decision else "Most probable",
+            widgets.plain(found.given), f"{share:.1%}", delta_arrow="off",
+        )  # fmt: skip
+        familiar(found)
         st.plotly_chart(
             charts.probabilities(found.classes, found.probabilities), key="bars",
             alt="Probabilities of the classes",
@@ -50,6 +51,20 @@ def answer(run: Run, content: bytes) -> None:
             picture, heat, "What the network saw",
             f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.", "overlay",
         )  # fmt: skip
+
+
+def familiar(found: Prediction) -> None:
+    """Whether the photo is like those that the classifier learned from."""
+    if found.rarer_than is None:
+        return
+    share = f"{found.rarer_than:.0%} of the validation images are more like those it learned from."
+    if found.stranger:
+        st.warning(
+            f"**Unlike anything in training.** {share} Do not rely on the class.",
+            icon=":material/help:",
+        )
+    else:
+        st.caption(f"Familiar: {share}")
 
 
 st.title("Predict")

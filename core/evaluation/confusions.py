@@ -116,3 +116,19 @@ def styled(found: pd.DataFrame, kind: str) -> pd.io.formats.style.Styler | pd.Da
     return found.style.apply(lambda _: sheet, axis=None).format(
         lambda value: form.format(value) if float(str(value)) > 0 else ""
     )
+
+
+def changes(before: np.ndarray, after: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """The cells in which two matrices C×C of the same images differ, the largest change first."""
+    cells = np.argwhere(before != after)
+    rows = [
+        {
+            "true class": classes[true],
+            "classified as": classes[given],
+            "by the most probable class": int(before[true, given]),
+            "with the thresholds": int(after[true, given]),
+            "right": "yes" if true == given else "no",
+        }
+        for true, given in cells[np.argsort(-np.abs(after - before)[tuple(cells.T)], kind="stable")]
+    ]
+    return pd.DataFrame(rows)

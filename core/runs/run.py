@@ -90,10 +90,26 @@ class Run:
 
         Raises: NotFound before there is one.
         """
+        return tuple(self.config["label_names"])
+
+    @property
+    def temperature(self) -> float:
+        """What its classifier's logits are divided by; 1 is nothing.
+
+        Raises: NotFound before there is one.
+        """
+        return float(self.config["headstart"]["temperature"])
+
+    @property
+    def config(self) -> Json:
+        """What its classifier says of itself.
+
+        Raises: NotFound before there is one.
+        """
         path = self.model / "config.json"
         if not path.exists():
             raise NotFound(f"{self.name} has no classifier yet.", "Wait for it, or train it again.")
-        return tuple(read_json(path)["label_names"])
+        return read_json(path)
 
     @property
     def lock(self) -> Path:
