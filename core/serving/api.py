@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -21,6 +21,7 @@ from core.data import images
 from core.errors import HeadstartError, NotFound
 from core.evaluation import mistakes as mistaken
 from core.runs import run as runs
+from core.runs import scored
 from core.serving import listing, packing, uploads
 from core.settings import settings
 from core.storage import write_bytes
@@ -175,13 +176,20 @@ def run_images(
     predicted: str | None = None,
     offset: Offset = 0,
     limit: Limit = 100,
+    order: Literal["sure", "loss", "pair"] = "sure",
+    on: str = "",
 ) -> dict[str, Any]:
-    """Scored images of a run: a cell of the confusion matrix, else all mistakes, surest first."""
+    """Scored images of a run: a cell of the confusion matrix, else all mistakes.
+
+    on: the key of another dataset that it scored; "" for its own images.
+    """
     run = runs.load(run_id)
-    dataset = runs.data_of(run)
-    found = mistaken.listed(run.predictions, dataset, split, true, predicted, offset, limit)
+    images = scored.of(run, on)
+    found = mistaken.listed(
+        images.predictions, images.data(), run.classes, split, true, predicted, offset, limit, order
+    )
     items = [
-        {**listing.pictures(run.dataset, one["sha256"]), "id": one["name"], **one}
+        {**listing.pictures(images.dataset, one["sha256"]), "id": one["name"], **one}
         for one in found["items"]
     ]
     return {"total": found["total"], "items": items}
@@ -189,7 +197,11 @@ def run_images(
 
 @api.get("/runs/{run_id}/maps/{kind}")
 def heat_map(
-    run_id: str, kind: str, image: str, class_name: Annotated[str, Query(alias="class")]
+    run_id: str,
+    kind: str,
+    image: str,
+    class_name: Annotated[str, Query(alias="class")],
+    on: str = "",
 ) -> Response:
     """What the network saw of an image (kind `picture`), and its Grad-CAM (kind `heat`): PNGs."""
     from core.evaluation import explain
@@ -198,8 +210,9 @@ def heat_map(
     if draw is None:
         raise HTTPException(404)
     run = runs.load(run_id)
-    digest = mistaken.digest_of(runs.data_of(run), image)
-    content = image_path(run.dataset, digest).read_bytes()
+    images = scored.of(run, on)
+    digest = mistaken.digest_of(images.data(), image)
+    content = image_path(images.dataset, digest).read_bytes()
     found = explain.explain(run.model, content, class_name)
     return Response(draw(found), media_type="image/png", headers=NOT_KEPT)
 
