@@ -18,9 +18,9 @@ def view(run: Run) -> None:
     st.subheader("Test-time augmentation")
     views = [averaging.VIEWS[one].title for one in averaging.suiting(run.recipe.augmentation)]
     st.caption(
-        "A photo is classified several times, as it is and changed as the training changed it "
-        f"({', '.join(views)}), and the probabilities are averaged. It is more often right than "
-        "not, and always takes longer: measure it first."
+        "A photo is classified several times, as it is and in views that leave its class as it is "
+        f"({', '.join(views)}), and the probabilities are averaged. It often helps a little, and "
+        "always takes longer: measure it first."
     )
     job = next(iter(jobs.of("views", run=run.id)), None)
     if job is not None and job.state in jobs.LIVE:

@@ -24,7 +24,7 @@ def view(run: Run, found: Evaluation) -> None:
     left, right = st.columns([2, 3])
     with left:
         name = st.selectbox(
-            "Class", found.classes, key="operating class", persist_state="session",
+            "Class", found.classes, index=weakest(found), key=f"operating class {run.id}",
             format_func=lambda one: f"{one} (kept: {kept[one]:g})" if one in kept else one,
         )  # fmt: skip
         by_cost(run, found, name)
@@ -38,6 +38,12 @@ def view(run: Run, found: Evaluation) -> None:
         keeping(run, kept, name, limit)
     drawn(found, number, point)
     changes(found, given)
+
+
+def weakest(found: Evaluation) -> int:
+    """The number of the class whose images are missed most."""
+    recall = [1.0 if value is None else float(value) for value in found.per_class["recall"]]
+    return recall.index(min(recall))
 
 
 def chosen(run: Run, kept: dict[str, float], name: str) -> float:
@@ -71,18 +77,16 @@ def told(point: Point, before: Point) -> None:
         alarms = title.startswith("False")
         with column.container(border=True):
             st.metric(
-                title, written(now, alarms=alarms), help=help_, delta=difference(now, then),
+                title, written(now), help=help_, delta=difference(now, then),
                 delta_color="inverse" if alarms else "normal",
             )  # fmt: skip
             if now.value is not None and now.low is not None and now.high is not None:
                 st.caption(f"95 %: {now.low:.1%} to {now.high:.1%}, n = {now.n:,}")
 
 
-def written(figure: Figure, *, alarms: bool) -> str:
-    """A share as a percentage, or as so many of a hundred."""
-    if figure.value is None:
-        return "not defined"
-    return f"{100 * figure.value:.1f} of 100" if alarms else f"{figure.value:.1%}"
+def written(figure: Figure) -> str:
+    """A share as a percentage: so many of a hundred."""
+    return "not defined" if figure.value is None else f"{figure.value:.1%}"
 
 
 def difference(now: Figure, then: Figure) -> str | None:
