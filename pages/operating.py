@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from core.evaluation import confusions, curves, diagrams, metrics, report, thresholds
+from core.evaluation import confusions, curves, diagrams, metrics, mistakes, thresholds
 from core.evaluation.intervals import Figure
 from core.evaluation.report import Evaluation
 from core.evaluation.thresholds import Point
@@ -109,16 +109,11 @@ def by_cost(run: Run, found: Evaluation, name: str) -> None:
         )  # fmt: skip
     if not pressed:
         return
-    held_out = report.evaluate(run.predictions, found.classes, "val")
-    best = None
-    if held_out is not None and miss + alarm > 0:
-        number = found.classes.index(name)
-        best = thresholds.cheapest(held_out.scores, number, miss, alarm)
-    if best is None:
-        st.warning("The validation images cannot tell: none is of this class, or no error costs.")
-        return
-    st.session_state[f"asked threshold {run.id} {name}"] = round(best, 3)
-    st.rerun()
+    held_out = mistakes.stored(run.predictions).part("val")
+    best = widgets.refused(lambda: thresholds.by_cost(held_out, found.classes, name, miss, alarm))
+    if best is not None:
+        st.session_state[f"asked threshold {run.id} {name}"] = best
+        st.rerun()
 
 
 def keeping(run: Run, kept: dict[str, float], name: str, limit: float) -> None:
