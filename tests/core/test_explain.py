@@ -14,7 +14,9 @@ from core import recipe as recipes
 from core.data import importing
 from core.errors import ImageRefused, NotFound, RecipeRefused
 from core.evaluation import explain as explaining
-from core.evaluation.explain import Explanation
+from core.evaluation import scores as scoring
+from core.evaluation import sheets
+from core.evaluation.explain import METHODS, Explanation
 from core.evaluation.layers import layers
 from core.models import classifier as classifiers
 from core.models import network as networks
@@ -166,11 +168,60 @@ def test_explanations_change_no_prediction_that_runs_beside_them(trained: Traine
         return float(explaining.explain(trained.run.model, content, name).heat.sum())
 
     with ThreadPoolExecutor(4) as pool:
-        sums = [pool.submit(explained, number) for number in range(20)]
-        predicted = [pool.submit(classifier.predict, content) for _ in range(20)]
+        sums = [pool.submit(explained, number) for number in range(100)]
+        predicted = [pool.submit(classifier.predict, content) for _ in range(100)]
         assert {one.result().probabilities for one in predicted} == {alone}
         assert len({one.result() for one in sums}) == 2
     assert all(parameter.grad is None for parameter in classifier.network.parameters())
+
+
+# --- methods, layers and their check -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_a_map_of_any_layer(trained: Trained, method: str):
+    content = trained.photo("ants/03.jpg")
+    names = explaining.layer_names(trained.run.model)
+    assert len(names) >= 5
+    assert names[-1] == f"stage {len(names)} of {len(names)}"
+    for layer in (0, len(names) - 1, None):
+        heat = explaining.explain(trained.run.model, content, "ants", method, layer).heat
+        assert heat.shape == (64, 64)
+        assert np.isfinite(heat).all()
+        assert 0 <= heat.min() <= heat.max() <= 1
+
+
+@pytest.mark.parametrize(("method", "layer"), [("lime", None), ("gradcam", 99), ("gradcam", -1)])
+def test_a_method_or_layer_that_is_not_there_is_refused(trained: Trained, method, layer):
+    with pytest.raises(RecipeRefused, match="There is no"):
+        explaining.explain(trained.run.model, trained.photo("ants/00.jpg"), None, method, layer)
+
+
+def test_a_map_changes_with_the_head_unless_it_is_no_map_of_a_class(trained: Trained):
+    """Adebayo et al. 2018. Measured: −0.2 to 0.6 for Grad-CAM of eight photos."""
+    photos = [trained.photo(f"{label}/{k:02d}.jpg") for label in ("ants", "bees") for k in range(4)]
+    alike = [explaining.sanity(trained.run.model, content) for content in photos]
+    assert np.median(alike) < 0.7
+    assert explaining.sanity(trained.run.model, photos[0], method="eigencam") == 1.0
+
+
+def test_to_check_a_map_changes_no_classifier(trained: Trained):
+    content = trained.photo("ants/05.jpg")
+    before = explaining.explain(trained.run.model, content, "ants").heat
+    explaining.sanity(trained.run.model, content, "ants")
+    assert np.array_equal(explaining.explain(trained.run.model, content, "ants").heat, before)
+
+
+def test_a_contact_sheet_has_a_tile_for_each_image(trained: Trained):
+    scores = scoring.load(trained.run.predictions)
+    chosen = sheets.names(scores, trained.run.classes, "ants", "right")
+    assert 8 <= len(chosen) <= 12
+    assert all(name.startswith("ants/") for name in chosen)
+    png = sheets.sheet(trained.run.model, trained.dataset, chosen, "ants", "gradcam", 0.5)
+    rows = -(-len(chosen) // 6)
+    assert decoded(png).shape == (68 * rows - 4, 68 * 6 - 4, 3)
+    with pytest.raises(NotFound):
+        sheets.sheet(trained.run.model, trained.dataset, [], "ants", "gradcam", 0.5)
 
 
 # --- pictures ----------------------------------------------------------------------------------
