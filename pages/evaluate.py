@@ -10,7 +10,7 @@ from core.evaluation import charts, confusions, metrics, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
 from core.runs.run import Run
-from pages import calibration, grid, operating, widgets
+from pages import calibration, grid, operating, taking, widgets
 
 FEW_IMAGES = 30
 # More than fit on a screen as a table.
@@ -207,6 +207,7 @@ VIEWS: dict[str, Callable[[Run, Evaluation, str], None]] = {
     "Operating point": lambda run, found, part: operating.view(run, found),
     "Calibration": lambda run, found, part: calibration.view(run, found),
     "Mistakes": mistakes,
+    "Take along": taking.view,
 }
 st.title("Evaluate")
 st.caption(
