@@ -51,7 +51,7 @@ SQUARE
 
 photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
 with torch.inference_mode():
-    logits = network(prepare(photo)[None])[0]
+    logits = network(prepare(photo).unsqueeze(0))[0]
 probabilities = (logits / own["temperature"]).softmax(dim=0)
 for name, probability in zip(config["label_names"], probabilities.tolist()):
     print(f"{probability:.4f}  {name}")

@@ -7,11 +7,14 @@ on the same machine. Names of classes are shown literally: neither `$` nor `_` m
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from core.evaluation import confusions
 from core.evaluation.curves import Curve
@@ -51,7 +54,13 @@ MOST_NAMED = len(COLORS)
 # Classes up to which each cell has its count, and each row and column its name.
 MOST_COUNTED, MOST_LABELLED = 40, 200
 MOST_BARS = 200
-
+# For names in other scripts, whichever of Linux, macOS and Windows has them.
+FALLBACKS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans",
+    "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Apple SD Gothic Neo", "Noto Sans Arabic",
+    "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Nirmala UI", "Arial Unicode MS",
+    "Noto Emoji",
+)  # fmt: skip
 
 _one_at_a_time = threading.Lock()
 
@@ -61,8 +70,19 @@ def drawing() -> Iterator[None]:
     """The house's look, while nobody else draws: matplotlib keeps its settings for all threads."""
     import matplotlib
 
-    with _one_at_a_time, matplotlib.rc_context(LOOK):
+    with _one_at_a_time, matplotlib.rc_context({**LOOK, "font.sans-serif": fonts()}):
         yield
+
+
+@cache
+def fonts() -> list[str]:
+    """The font of all text, and those that are here for letters that it lacks."""
+    from matplotlib.font_manager import get_font_names
+
+    # What no font has is a box in a PNG, and a letter where a browser shows the SVG.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+    here = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in FALLBACKS if name in here)]
 
 
 def sheet(height: float, rows: Sequence[float] = (1,), columns: int = 1) -> tuple[Figure, Any]:
@@ -89,6 +109,12 @@ def name_of(label: str) -> str:
 def numbers(values: Sequence[float | None]) -> np.ndarray:
     """Values as float64, those that are not defined as NaN, which are not drawn."""
     return np.array(values, dtype=float)
+
+
+def reach(rows: pd.DataFrame, value: str, low: str, high: str) -> np.ndarray:
+    """How far the intervals of N rows reach below and above: 2×N, not below 0 by a rounding."""
+    middle, ends = numbers(rows[value].tolist()), [numbers(rows[k].tolist()) for k in (low, high)]
+    return np.asarray(np.maximum(0, [middle - ends[0], ends[1] - middle]))
 
 
 def curves_drawn(kind: str) -> Callable[[Results], Figure]:
@@ -190,9 +216,9 @@ def reliability_drawn(results: Results) -> Figure:
     for (name, bins), color in zip(
         table.groupby("probabilities", sort=False), (WRONG, RIGHT), strict=False
     ):
-        y = bins["share right"]
         above.errorbar(
-            bins["confidence"], y, yerr=[y - bins["share right low"], bins["share right high"] - y],
+            bins["confidence"], bins["share right"],
+            yerr=reach(bins, "share right", "share right low", "share right high"),
             color=color, marker="o", markersize=4, linewidth=1.2, elinewidth=0.8, label=name,
         )  # fmt: skip
     last = table[table["probabilities"] == table["probabilities"].iloc[-1]]
@@ -212,11 +238,10 @@ def classes_drawn(results: Results) -> Figure:
     rows = table.head(MOST_BARS)
     figure, (axes,) = sheet(0.21 * len(rows) + 1.1)
     recall = numbers(rows["recall"].tolist())
-    low, high = numbers(rows["recall_low"].tolist()), numbers(rows["recall_high"].tolist())
     places = np.arange(len(rows))
     axes.errorbar(
-        recall, places, xerr=[recall - low, high - recall], fmt="o", color=RIGHT, markersize=4,
-        elinewidth=1, capsize=2,
+        recall, places, xerr=reach(rows, "recall", "recall_low", "recall_high"), fmt="o",
+        color=RIGHT, markersize=4, elinewidth=1, capsize=2,
     )  # fmt: skip
     labels = [
         f"{name_of(name)}  (n = {images:,})"
