@@ -213,16 +213,16 @@ def reliability_drawn(results: Results) -> Figure:
     figure, (above, below) = sheet(4.6, rows=(3, 1))
     above.plot([0, 1], [0, 1], color=PALE, linestyle=":", linewidth=1)
     table = reliability_table(results)
-    for (name, bins), color in zip(
-        table.groupby("probabilities", sort=False), (WRONG, RIGHT), strict=False
-    ):
+    last = table["probabilities"].iloc[-1]
+    for name, bins in table.groupby("probabilities", sort=False):
         above.errorbar(
             bins["confidence"], bins["share right"],
             yerr=reach(bins, "share right", "share right low", "share right high"),
-            color=color, marker="o", markersize=4, linewidth=1.2, elinewidth=0.8, label=name,
+            color=RIGHT if name == last else WRONG, marker="o", markersize=4, linewidth=1.2,
+            elinewidth=0.8, label=name,
         )  # fmt: skip
-    last = table[table["probabilities"] == table["probabilities"].iloc[-1]]
-    below.bar(last["confidence"], last["images"], width=0.03, color=RIGHT)
+    told = table[table["probabilities"] == last]
+    below.bar(told["confidence"], told["images"], width=0.03, color=RIGHT)
     below.set(xlabel="confidence", ylabel="images", xlim=(-0.01, 1.02))
     percent(below.xaxis)
     above.set(ylabel="share that is right", ylim=(-0.02, 1.04))
