@@ -41,7 +41,7 @@ def figures(run: Run, results: Results) -> None:
         with st.container(border=True):
             left, right = st.columns([3, 2], vertical_alignment="center")
             left.markdown(f"**{plate.title}**", help=plate.help)
-            if plate.table(results).empty:
+            if not plate.has_data(results):
                 right.caption("These images have no data for it.")
                 continue
             with right.container(horizontal=True, horizontal_alignment="right"):

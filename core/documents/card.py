@@ -58,11 +58,12 @@ def shown(name: object) -> str:
 
 def front(facts: Facts) -> str:
     """The front matter as YAML, which can hold any name."""
+    learned = ["transfer-learning"] if facts.run.recipe.is_pretrained else []
     values: dict[str, Any] = {
         **license_of(facts),
         "library_name": "timm" if is_plain(facts.run) else "pytorch",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "timm", "transfer-learning", "headstart"],
+        "tags": ["image-classification", "timm", *learned, "headstart"],
         "metrics": [*METRICS.values()],
         "model-index": [{"name": line(facts.run.name), "results": [results(facts)]}],
     }

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 class Plate:
     """A figure: its title, what it shows, its data as a table, and how it is drawn.
 
-    Where its table is empty there is nothing to draw.
+    has_data: whether there is anything to draw; only then the others are asked.
     """
 
     title: str
     help: str
     table: Callable[[Results], pd.DataFrame]
     draw: Callable[[Results], Figure]
+    has_data: Callable[[Results], bool] = lambda results: True
 
 
 PLATES: dict[str, Plate] = {
@@ -48,12 +49,14 @@ PLATES: dict[str, Plate] = {
         "At every threshold: how many images of a class are found, against how many of the others "
         "are taken for it. The area is 1 for perfect, 0.5 for guessing (dotted).",
         tables.curves_table("ROC"), drawings.curves_drawn("ROC"),
+        lambda results: bool(results.evaluation.curves["ROC"]),
     ),
     "precision-recall": Plate(
         "Precision and recall",
         "At every threshold: how many images of a class are found, against how many of those "
         "chosen are of it. The area is the average precision.",
         tables.curves_table("Precision and recall"), drawings.curves_drawn("Precision and recall"),
+        lambda results: bool(results.evaluation.curves["Precision and recall"]),
     ),
     "reliability": Plate(
         "Reliability",
@@ -65,6 +68,7 @@ PLATES: dict[str, Plate] = {
         "Course of the training",
         "Mean cross-entropy and accuracy by epoch; the best epoch is the one that was kept.",
         tables.course_table, drawings.course_drawn,
+        lambda results: bool(results.epochs),
     ),
 }  # fmt: skip
 
@@ -91,11 +95,10 @@ NO_METADATA = {
 def made(name: str, results: Results, form: str) -> bytes | None:
     """The file of a plate: its name in `PLATES`, a form of `FORMS`; None if nothing is to draw."""
     plate = PLATES[name]
-    table = plate.table(results)
-    if table.empty:
+    if not plate.has_data(results):
         return None
     if form == "csv":
-        return csv_of(table)
+        return csv_of(plate.table(results))
     with drawings.drawing():
         figure, buffer = plate.draw(results), io.BytesIO()
         figure.savefig(buffer, format=form, dpi=drawings.DOTS_PER_INCH, metadata=NO_METADATA[form])

@@ -42,19 +42,14 @@ def curves_table(kind: str) -> Callable[[Results], pd.DataFrame]:
     x, y = CURVE_AXES[kind]
 
     def table(results: Results) -> pd.DataFrame:
-        found = results.evaluation.curves[kind]
-        rows = [
-            {
-                "curve": c.title,
-                "of": "average" if c.average else "class",
-                "area": c.area,
-                x: a,
-                y: b,
-            }
-            for c in found
-            for a, b in zip(c.x.tolist(), c.y.tolist(), strict=True)
-        ]
-        return pd.DataFrame(rows)
+        points = [
+            pd.DataFrame(
+                {"curve": c.title, "of": "average" if c.average else "class", "area": c.area,
+                 x: c.x, y: c.y}
+            )
+            for c in results.evaluation.curves[kind]
+        ]  # fmt: skip
+        return pd.concat(points, ignore_index=True)
 
     return table
 

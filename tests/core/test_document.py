@@ -416,6 +416,8 @@ def test_the_license_is_that_of_the_weights(trained: Trained, backbone: str):
 )
 def test_of_weights_that_nobody_knows_no_license_is_claimed(trained: Trained, change):
     run = altered(trained, recipe=change)
-    front, _ = parts_of(card.card(run))
+    front, body = parts_of(card.card(run))
     assert front["license"] == "unknown"
+    assert ("transfer learning" in body) is ("from_scratch" not in change.values())
+    assert ("transfer-learning" in front["tags"]) is ("from_scratch" not in change.values())
     assert "base_model" not in front
