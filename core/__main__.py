@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from core import correcting, examining, gathering, machine, reference, reporting
+from core import correcting, deciding, examining, gathering, machine, reference, reporting
 from core import recipe as recipes
 from core.asking import AsJson, Data, found_dataset, found_run
 from core.data.importing import import_all
@@ -29,7 +29,15 @@ from core.runs.run import Run
 from core.schema import Recipe
 from core.settings import settings
 from core.storage import free_bytes, write_bytes
-from core.telling import Teller, accuracy_text, facts_of, outcome_facts, say, summary_text
+from core.telling import (
+    Teller,
+    accuracy_text,
+    facts_of,
+    figure_lines,
+    outcome_facts,
+    say,
+    summary_text,
+)
 from core.training.events import Ended, Event
 
 app = typer.Typer(
@@ -43,6 +51,7 @@ FIELD_HELP = "`python -m core fields` explains them. Recipe fields for --set: " 
 app.add_typer(gathering.app)
 app.add_typer(correcting.app)
 app.add_typer(examining.app)
+app.add_typer(deciding.app)
 app.add_typer(reporting.app)
 
 
@@ -223,7 +232,7 @@ def evaluate(
         machine.keep_heap()
         parts = {"new": metrics.summary(batch.score(classifier.shared(run.model), import_all(on)))}
     result = {"run": run.id, **{part: figures for part, figures in parts.items() if figures["n"]}}
-    lines = [f"{part}: {accuracy_text(f)} n = {f['n']}" for part, f in parts.items() if f["n"]]
+    lines = [line for part, found in parts.items() for line in figure_lines(part, found)]
     say(result, as_json, "\n".join(lines))
 
 

@@ -40,9 +40,12 @@ KINDS: dict[str, str] = {
     "import": "core.serving.uploads:importing_steps",
     "look": "core.serving.uploads:looking_steps",
     "pack": "core.serving.packing:packing_steps",
+    "score": "core.serving.scoring:steps",
+    "views": "core.serving.averaged:steps",
+    "run_map": "core.evaluation.run_map:steps",
 }
 # Kinds that load a network and keep every core busy: of these a home does one at a time.
-HEAVY = ("audit", "map")
+HEAVY = ("audit", "map", "score", "views", "run_map")
 WAITING = "Waiting for other work of this kind to end."
 State = Literal["waiting", "running", "done", "refused", "failed", "cancelled", "died"]
 STATES: dict[State, str] = {

@@ -91,6 +91,23 @@ def accuracy_text(figures: Json) -> str:
     return f"{figures['accuracy']:.3f} ({low:.3f}–{high:.3f})"
 
 
+def figure_lines(part: str, figures: Json) -> list[str]:
+    """The figures of one part, one a line, each with its interval; nothing of no images."""
+    from core.evaluation.intervals import Figure
+    from core.evaluation.metrics import KINDS
+
+    if not figures.get("n"):
+        return []
+    lines = [f"{part}, n = {figures['n']:,}:"]
+    for name, kind in KINDS.items():
+        if name in figures:
+            value, low, high = (figures[f"{name}{end}"] for end in ("", "_low", "_high"))
+            figure = Figure(value, low, high, figures["n"])
+            written = kind.written(figure.value)
+            lines.append(f"  {kind.title:<26}{written:>12}   95 %: {kind.interval(figure)}")
+    return lines
+
+
 def outcome_facts(outcome: Any) -> Json:
     """One prediction, or refusal, as JSON."""
     if isinstance(outcome, HeadstartError):

@@ -22,7 +22,10 @@ def view(run: Run, found: Evaluation) -> None:
     if temperature == 1:
         told(raw, "Calibration error")
         st.plotly_chart(diagrams.reliability({"as it is": raw}), key="reliability", alt="Diagram")
-        st.caption("This classifier has no temperature: its recipe or too few validation images.")
+        st.caption(
+            "Its probabilities are as the network says them: no temperature was told to be better "
+            "by its validation images, or its recipe wants none."
+        )
         return
     scaled = reliability(found.scores)
     left, right = st.columns(2)

@@ -9,8 +9,20 @@ import streamlit as st
 from core.evaluation import charts, confusions, metrics, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
+from core.runs import scored
 from core.runs.run import Run
-from pages import calibration, grid, operating, taking, widgets
+from core.runs.scored import Scored
+from pages import (
+    averaging,
+    calibration,
+    grid,
+    neighbors,
+    operating,
+    run_map,
+    taking,
+    trying,
+    widgets,
+)  # fmt: skip
 
 FEW_IMAGES = 30
 # More than fit on a screen as a table.
@@ -22,6 +34,7 @@ CURVES = {
     "Precision and recall": "Each point is a threshold: how many images of the class are found, "
     "against how many of those chosen are of it. The area is the average precision.",
 }
+ORDERS = {"sure": "surest first", "loss": "highest loss first", "pair": "by pair of classes"}
 FIRST = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 INTERVALS = ("recall", "precision", "f1", "auc", "average_precision")
 
@@ -64,16 +77,16 @@ def classes(found: Evaluation) -> None:
     st.caption("Choose the head of a column to sort by it. An empty cell: there is no such image.")
 
 
-def confusion(run: Run, found: Evaluation, part: str) -> None:
+def confusion(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     """Which classes are taken for which; a cell, a row, a column or a pair shows its images."""
     if len(found.classes) > MANY_CLASSES:
-        if pair(run, found, part):
+        if pair(run, images, found, part):
             return
         st.subheader("All cells")
-    matrix(run, found, part)
+    matrix(run, images, found, part)
 
 
-def pair(run: Run, found: Evaluation, part: str) -> bool:
+def pair(run: Run, images: Scored, found: Evaluation, part: str) -> bool:
     """All classes as a picture, and the pairs confused most; whether one of those was chosen."""
     order = confusions.by_likeness(found.confusion)
     st.plotly_chart(
@@ -86,15 +99,15 @@ def pair(run: Run, found: Evaluation, part: str) -> bool:
     pairs = confusions.pairs(found.confusion, found.classes)
     row = st.dataframe(
         pairs, on_select="rerun", selection_mode="single-row", hide_index=True, height=250,
-        key=f"pairs {run.id} {part}", alt="Pairs of classes confused most",
+        key=f"pairs {run.id} {images.key} {part}", alt="Pairs of classes confused most",
         column_config={"share": st.column_config.NumberColumn(format="percent")},
     ).selection.rows  # fmt: skip
     if row:
-        cell(run, found, part, *pairs.iloc[row[0]][["true class", "classified as"]])
+        cell(run, images, found, part, *pairs.iloc[row[0]][["true class", "classified as"]])
     return bool(row)
 
 
-def matrix(run: Run, found: Evaluation, part: str) -> None:
+def matrix(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     """The confusion matrix as a table whose cells, rows and columns can be chosen."""
     with st.container(horizontal=True):
         kind = st.segmented_control(
@@ -113,18 +126,20 @@ def matrix(run: Run, found: Evaluation, part: str) -> None:
     chosen = st.dataframe(
         confusions.styled(table, kind), on_select="rerun",
         selection_mode=["single-cell", "single-row", "single-column"],
-        key=f"confusion {run.id} {part} {kind} {by}", alt="Confusion matrix",
+        key=f"confusion {run.id} {images.key} {part} {kind} {by}", alt="Confusion matrix",
         height=min(38 + 35 * len(found.classes), 640),
     ).selection  # fmt: skip
     if chosen.cells:
-        cell(run, found, part, table.index[chosen.cells[0][0]], chosen.cells[0][1])
+        cell(run, images, found, part, table.index[chosen.cells[0][0]], chosen.cells[0][1])
     elif chosen.rows:
-        cell(run, found, part, table.index[chosen.rows[0]], None)
+        cell(run, images, found, part, table.index[chosen.rows[0]], None)
     elif chosen.columns:
-        cell(run, found, part, None, chosen.columns[0])
+        cell(run, images, found, part, None, chosen.columns[0])
 
 
-def cell(run: Run, found: Evaluation, part: str, true: str | None, predicted: str | None) -> None:
+def cell(
+    run: Run, images: Scored, found: Evaluation, part: str, true: str | None, predicted: str | None
+) -> None:
     """The images of one true class (None for any) that were classified as one class (or any)."""
     words = [
         f"{said} **{widgets.plain(name)}**"
@@ -132,10 +147,10 @@ def cell(run: Run, found: Evaluation, part: str, true: str | None, predicted: st
         if name is not None
     ]
     st.markdown(f"Images with {' and '.join(words)}")
-    query = {"split": part, "true": true, "predicted": predicted}
+    query = {"split": part, "true": true, "predicted": predicted, "on": images.key or None}
     empty = "No image is in this cell."
     name = grid.images(f"/api/runs/{run.id}/images", query, "cell", empty, 340)
-    explain(run, found, part, name, "cell")
+    explain(run, images, found, name, "cell")
 
 
 def curves(found: Evaluation) -> None:
@@ -156,21 +171,31 @@ def curves(found: Evaluation) -> None:
         )  # fmt: skip
 
 
-def mistakes(run: Run, found: Evaluation, part: str) -> None:
-    """The images it got wrong, the surest first, and why."""
+def calibrated(run: Run, images: Scored, found: Evaluation, part: str) -> None:
+    """Whether its probabilities mean what they say, and whether several views better them."""
+    calibration.view(run, found)
+    averaging.view(run)
+
+
+def mistakes(run: Run, images: Scored, found: Evaluation, part: str) -> None:
+    """The images it got wrong, and why."""
+    order = st.segmented_control(
+        "Order", list(ORDERS), default="sure", key="mistakes order", required=True,
+        format_func=ORDERS.__getitem__,
+    )  # fmt: skip
     st.caption(
-        "True class → what the classifier said, the surest mistakes first: a wrong label is often "
-        "among them. Choose one to see what it looked at."
+        "True class → what the classifier said: a wrong label is often among them. Choose one to "
+        "see what it looked at, and which training images are like it."
     )
-    name = grid.images(
-        f"/api/runs/{run.id}/images", {"split": part}, "mistakes", "No mistakes here.", 360
-    )
-    explain(run, found, part, name, "mistakes")
+    query = {"split": part, "order": order, "on": images.key or None}
+    empty = "No mistakes here."
+    name = grid.images(f"/api/runs/{run.id}/images", query, "mistakes", empty, 360)
+    explain(run, images, found, name, "mistakes")
 
 
-def explain(run: Run, found: Evaluation, part: str, clicked: str, scope: str) -> None:
-    """Grad-CAM of the image that was clicked last."""
-    key = f"explained {run.id} {part} {scope}"
+def explain(run: Run, images: Scored, found: Evaluation, clicked: str, scope: str) -> None:
+    """Grad-CAM of the image that was clicked last, and the training images that are like it."""
+    key = f"explained {run.id} {images.key} {scope}"
     if clicked:
         st.session_state[key] = clicked
     name = st.session_state.get(key, "")
@@ -192,21 +217,24 @@ def explain(run: Run, found: Evaluation, part: str, clicked: str, scope: str) ->
         shown = st.selectbox("Explain the class", options, key=f"class {scope} {name}")
     with left:
         base = f"/api/runs/{run.id}/maps"
-        query = widgets.query(image=name, **{"class": shown})
+        query = widgets.query(image=name, on=images.key, **{"class": shown})
         widgets.overlay(
             f"{base}/picture?{query}", f"{base}/heat?{query}", f"Grad-CAM of {name}",
             f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.",
             f"overlay {scope}",
         )  # fmt: skip
+    neighbors.view(run, images, name, scope)
 
 
-VIEWS: dict[str, Callable[[Run, Evaluation, str], None]] = {
-    "Figures": lambda run, found, part: overview(found),
+View = Callable[[Run, Scored, Evaluation, str], None]
+VIEWS: dict[str, View] = {
+    "Figures": lambda run, images, found, part: overview(found),
     "Confusion": confusion,
-    "Curves": lambda run, found, part: curves(found),
-    "Operating point": lambda run, found, part: operating.view(run, found),
-    "Calibration": lambda run, found, part: calibration.view(run, found),
+    "Curves": lambda run, images, found, part: curves(found),
+    "Operating point": lambda run, images, found, part: operating.view(run, found),
+    "Calibration": calibrated,
     "Mistakes": mistakes,
+    "Map": run_map.view,
     "Take along": taking.view,
 }
 st.title("Evaluate")
@@ -214,16 +242,22 @@ st.caption(
     "How often it is right, where it is wrong, and what it looked at. "
     "Every figure has its n and its interval."
 )
-scored = [run for run in runs.all_runs() if run.predictions.exists()]
-current = widgets.pick_run(scored, "No run has finished yet. Train one first.")
+finished = [run for run in runs.all_runs() if run.predictions.exists()]
+current = widgets.pick_run(finished, "No run has finished yet. Train one first.")
 widgets.data_of(current)
-part = st.segmented_control(
-    "Images", list(PART_NAMES), default="test", key="part", required=True,
-    format_func=PART_NAMES.__getitem__,
+tried = {one.key: one for one in scored.others(current)}
+if st.session_state.get("images") not in {*PART_NAMES, *tried}:
+    st.session_state.pop("images", None)
+choice = st.segmented_control(
+    "Images", [*PART_NAMES, *tried], default="test", key="images", required=True,
+    format_func=lambda key: PART_NAMES.get(key) or f"Other: {tried[key].name}",
     help="Test images were never seen in training; training images only show how much was learned "
-    "by heart.",
+    "by heart. Others are of datasets that it was tried on.",
 )  # fmt: skip
-evaluation = report.evaluate(current.predictions, current.classes, part)
+chosen = tried.get(choice) or scored.own(current)
+part = scored.NEW if chosen.key else choice
+evaluation = report.evaluate(chosen.predictions, current.classes, part)
+trying.view(current)
 if evaluation is None:
     st.info("This run has no such images. Choose another part.")
 else:
@@ -232,4 +266,4 @@ else:
     ):
         if tab.open:
             with tab:
-                show(current, evaluation, part)
+                show(current, chosen, evaluation, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from core.evaluation import confusions, curves, diagrams, metrics, report, thresholds
+from core.evaluation import confusions, curves, diagrams, metrics, mistakes, thresholds
 from core.evaluation.intervals import Figure
 from core.evaluation.report import Evaluation
 from core.evaluation.thresholds import Point
@@ -24,7 +24,7 @@ def view(run: Run, found: Evaluation) -> None:
     left, right = st.columns([2, 3])
     with left:
         name = st.selectbox(
-            "Class", found.classes, key="operating class", persist_state="session",
+            "Class", found.classes, index=weakest(found), key=f"operating class {run.id}",
             format_func=lambda one: f"{one} (kept: {kept[one]:g})" if one in kept else one,
         )  # fmt: skip
         by_cost(run, found, name)
@@ -38,6 +38,12 @@ def view(run: Run, found: Evaluation) -> None:
         keeping(run, kept, name, limit)
     drawn(found, number, point)
     changes(found, given)
+
+
+def weakest(found: Evaluation) -> int:
+    """The number of the class whose images are missed most."""
+    recall = [1.0 if value is None else float(value) for value in found.per_class["recall"]]
+    return recall.index(min(recall))
 
 
 def chosen(run: Run, kept: dict[str, float], name: str) -> float:
@@ -71,18 +77,16 @@ def told(point: Point, before: Point) -> None:
         alarms = title.startswith("False")
         with column.container(border=True):
             st.metric(
-                title, written(now, alarms=alarms), help=help_, delta=difference(now, then),
+                title, written(now), help=help_, delta=difference(now, then),
                 delta_color="inverse" if alarms else "normal",
             )  # fmt: skip
             if now.value is not None and now.low is not None and now.high is not None:
                 st.caption(f"95 %: {now.low:.1%} to {now.high:.1%}, n = {now.n:,}")
 
 
-def written(figure: Figure, *, alarms: bool) -> str:
-    """A share as a percentage, or as so many of a hundred."""
-    if figure.value is None:
-        return "not defined"
-    return f"{100 * figure.value:.1f} of 100" if alarms else f"{figure.value:.1%}"
+def written(figure: Figure) -> str:
+    """A share as a percentage: so many of a hundred."""
+    return "not defined" if figure.value is None else f"{figure.value:.1%}"
 
 
 def difference(now: Figure, then: Figure) -> str | None:
@@ -105,16 +109,11 @@ def by_cost(run: Run, found: Evaluation, name: str) -> None:
         )  # fmt: skip
     if not pressed:
         return
-    held_out = report.evaluate(run.predictions, found.classes, "val")
-    best = None
-    if held_out is not None and miss + alarm > 0:
-        number = found.classes.index(name)
-        best = thresholds.cheapest(held_out.scores, number, miss, alarm)
-    if best is None:
-        st.warning("The validation images cannot tell: none is of this class, or no error costs.")
-        return
-    st.session_state[f"asked threshold {run.id} {name}"] = round(best, 3)
-    st.rerun()
+    held_out = mistakes.stored(run.predictions).part("val")
+    best = widgets.refused(lambda: thresholds.by_cost(held_out, found.classes, name, miss, alarm))
+    if best is not None:
+        st.session_state[f"asked threshold {run.id} {name}"] = best
+        st.rerun()
 
 
 def keeping(run: Run, kept: dict[str, float], name: str, limit: float) -> None:

@@ -8,14 +8,15 @@ from core.evaluation.plates import FORMS, PLATES
 from core.evaluation.report import Evaluation
 from core.evaluation.tables import Results
 from core.runs.run import Run
+from core.runs.scored import Scored
 from core.training.events import epochs_of
 from pages import widgets
 
 
-def view(run: Run, found: Evaluation, part: str) -> None:
+def view(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     """Links to every file; each is made when it is asked for."""
     documents(run)
-    figures(run, Results(part, found, run.temperature, epochs_of(run.events())))
+    figures(run, images, Results(part, found, run.temperature, epochs_of(run.events())))
 
 
 def documents(run: Run) -> None:
@@ -33,7 +34,7 @@ def documents(run: Run) -> None:
         link("Model with its card (zip)", f"{base}/pack", "folder_zip")
 
 
-def figures(run: Run, results: Results) -> None:
+def figures(run: Run, images: Scored, results: Results) -> None:
     """Every figure of the chosen images as a picture and as numbers."""
     st.subheader("Figures")
     st.caption("SVG for papers, PNG for slides, CSV with the numbers; of the images chosen above.")
@@ -46,7 +47,7 @@ def figures(run: Run, results: Results) -> None:
                 continue
             with right.container(horizontal=True, horizontal_alignment="right"):
                 for form, about in FORMS.items():
-                    query = widgets.query(part=results.part)
+                    query = widgets.query(part=results.part, on=images.key)
                     link(about.title, f"/api/runs/{run.id}/plates/{name}.{form}?{query}")
 
 

@@ -126,15 +126,16 @@ def opened(content: bytes, limits: Settings | None = None) -> Image.Image:
         raise beyond(shape, "max_side", limits.max_side, " a side")
     if width < 1 or height < 1:
         raise refused("it has no pixels")
-    if format_of(image) == "JPEG" and scans(content) > MOST_SCANS:
+    if format_of(image) == "JPEG" and scans(content, image) > MOST_SCANS:
         raise refused(f"it asks for more than {MOST_SCANS} passes of the decoder")
     return image
 
 
-def scans(content: bytes) -> int:
+def scans(content: bytes, image: Image.Image) -> int:
     """How many passes a JPEG asks for; counted to just beyond the most that is allowed.
 
-    Only its first picture counts: phones put a film behind it, whose bytes may be anything.
+    Only its first picture counts: phones put a film behind it, whose bytes may be anything. Nor is
+    there a second pass where the first one of no progressive picture brings all of its layers.
     """
     count, place = 0, 2
     while count <= MOST_SCANS and (found := MARKER.search(content, place)):
@@ -142,6 +143,9 @@ def scans(content: bytes) -> int:
         if kind == END:
             break
         count += kind == SCAN
+        layers = content[place + 2 : place + 3] if kind == SCAN else b""
+        if layers == bytes([len(image.getbands())]) and "progressive" not in image.info:
+            break
         if kind not in ALONE:
             place += int.from_bytes(content[place : place + 2], "big")
     return count

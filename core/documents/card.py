@@ -44,6 +44,7 @@ def card(run: Run) -> str:
             facts=facts,
             **values,
             shown=shown,
+            escaped=markdown,
             code=loading(run),
             base_model=base_model(run),
         )

@@ -15,8 +15,9 @@ from core.documents.facts import Facts
 from core.documents.limits import FEW_IMAGES, limits
 from core.documents.loading import loading
 from core.documents.pictures import MOST_MISTAKES, data_address, worst
-from core.evaluation import confusions, metrics, plates, tables
+from core.evaluation import confusions, metrics, plates, report, tables
 from core.runs import run as runs
+from core.runs import scored
 from core.runs.run import Run
 from core.storage import Json
 from core.text import line
@@ -24,6 +25,11 @@ from core.text import line
 FIRST = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
 OF_CLASSES = {"recall": "Recall", "precision": "Precision", "f1": "F1", "auc": "AUC",
               "average_precision": "Average precision"}  # fmt: skip
+NOTES = {
+    "test": "They were never seen in training.",
+    "val": "By these images the best epoch and the temperature were chosen.",
+    "train": "From these images it learned: they show how much was learned by heart.",
+}
 MOST_PAIRS = 10
 LONGEST_NAME = 80
 
@@ -46,7 +52,7 @@ def html(run: Run) -> str:
     facts = gathering.gathered(run)
     return templates().get_template("report.html").render(
         run=run, facts=facts, **figures(facts), **described(facts),
-        drawn=drawn(facts), mistakes=worst(facts), mistakes_in_all=len(mistaken(facts)),
+        drawn=drawn(facts), mistakes=worst(facts), mistakes_in_all=mistakes_of(facts),
         most_mistakes=MOST_MISTAKES, line=line, shown=shown, code=loading(run),
     )  # fmt: skip
 
@@ -54,21 +60,46 @@ def html(run: Run) -> str:
 def figures(facts: Facts) -> Json:
     """The figures as the report writes them."""
     main = facts.main
-    parts = [part for part in facts.evaluations if part != facts.part]
     return {
         "words": split.IN_WORDS[facts.part],
         "n": len(main.scores),
         "first": metrics.table({name: main.figures[name] for name in FIRST}),
         "all_figures": metrics.table(main.figures),
-        "other_figures": {
-            split.IN_WORDS[part]: metrics.table(facts.evaluations[part].figures) for part in parts
-        },
+        "other_figures": [*of_other_parts(facts), *of_other_data(facts)],
         "classes": class_rows(facts),
         "few_images": FEW_IMAGES,
         "pairs": pairs(facts),
         "calibrations": calibrations(facts),
         "with_thresholds": with_thresholds(facts),
     }
+
+
+def of_other_parts(facts: Facts) -> list[Json]:
+    """The figures of the parts that do not count, with what they mean."""
+    return [
+        {
+            "title": f"the {split.IN_WORDS[part]} images", "note": NOTES[part],
+            "rows": metrics.table(found.figures),
+        }
+        for part, found in facts.evaluations.items()
+        if part != facts.part
+    ]  # fmt: skip
+
+
+def of_other_data(facts: Facts) -> list[Json]:
+    """The figures of labelled datasets that the run was tried on."""
+    run = facts.run
+    tried = [(one, report.evaluate(one.predictions, run.classes, scored.NEW))
+             for one in scored.others(run)]  # fmt: skip
+    return [
+        {
+            "title": f"the dataset {line(one.name, LONGEST_NAME)}, revision {one.revision}",
+            "note": "Other labelled images, on which it was tried after its training.",
+            "rows": metrics.table(found.figures),
+        }
+        for one, found in tried
+        if found is not None
+    ]
 
 
 def described(facts: Facts) -> Json:
@@ -130,9 +161,9 @@ def pairs(facts: Facts) -> list[Json]:
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
-def mistaken(facts: Facts) -> list[int]:
-    """Positions of all images that were classified wrongly."""
-    return [int(k) for k in metrics.mistakes(facts.main.scores)]
+def mistakes_of(facts: Facts) -> int:
+    """How many images were classified wrongly."""
+    return int((facts.main.scores.predicted != facts.main.scores.labels).sum())
 
 
 def calibrations(facts: Facts) -> list[Json]:

@@ -18,7 +18,9 @@ from core.evaluation.report import Evaluation
 from core.evaluation.tables import Results
 from core.models import catalog, weights
 from core.runs import run as runs
+from core.runs import scored
 from core.runs.run import Run
+from core.runs.scored import Scored
 from core.schema import Recipe
 from core.storage import Json
 from core.training.events import Ended, Started, epochs_of
@@ -44,7 +46,8 @@ class Facts:
 
     evaluations: by part, test first, of those that have images. dataset: None where it was removed
     since. started: its latest start. ended: how it ended. thresholds: by class, those that are
-    kept. strange_from: the strangeness beyond which an image counts as unlike training.
+    kept. views: what whoever predicts with it averages over beside the photo. strange_from: the
+    strangeness beyond which an image counts as unlike training.
     """
 
     run: Run
@@ -55,6 +58,7 @@ class Facts:
     ended: Ended | None
     license: License
     thresholds: Mapping[str, float]
+    views: tuple[str, ...]
     strange_from: float | None
 
     @property
@@ -102,7 +106,10 @@ def gathered(run: Run) -> Facts:
 
     Raises: NotFound before it was scored.
     """
-    found = {part: results_of(run, part) for part in PARTS if has(run, part)}
+    from core.evaluation import averaging
+
+    own = scored.own(run)
+    found = {part: results_of(run, own, part) for part in PARTS if has(run, part)}
     events = run.events()
     familiar = familiarity.read(run.model)
     return Facts(
@@ -114,6 +121,7 @@ def gathered(run: Run) -> Facts:
         ended=runs.ended(events),
         license=license_of(run),
         thresholds=thresholds.kept(run.model),
+        views=tuple(averaging.VIEWS[name].title for name in averaging.kept(run.model)),
         strange_from=None if familiar is None else familiar.threshold,
     )
 
@@ -123,12 +131,12 @@ def has(run: Run, part: str) -> bool:
     return bool(len(mistakes.stored(run.predictions).part(part)))
 
 
-def results_of(run: Run, part: str) -> Results:
-    """What plates draw of one part of a run.
+def results_of(run: Run, images: Scored, part: str) -> Results:
+    """What plates draw of one part of the images that a run has scored.
 
     Raises: NotFound where it has scored no such images.
     """
-    found = report.evaluate(run.predictions, run.classes, part)
+    found = report.evaluate(images.predictions, run.classes, part)
     if found is None:
         raise NotFound(
             f"{run.name} has no {split.IN_WORDS.get(part, part)} images.", "Choose another part."

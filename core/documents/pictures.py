@@ -13,7 +13,7 @@ from core.data import images
 from core.data.dataset import Dataset
 from core.documents.facts import Facts
 from core.errors import HeadstartError
-from core.evaluation import metrics
+from core.evaluation import mistakes
 from core.models import catalog, weights
 from core.runs.run import Run
 
@@ -46,7 +46,7 @@ def worst(facts: Facts) -> list[Mistake]:
     scores, classes = facts.main.scores, facts.classes
     mapped = facts.dataset is not None and maps_are_quick(facts.run)
     found = []
-    for k in metrics.mistakes(scores)[:MOST_MISTAKES]:
+    for k in mistakes.positions(scores, classes, None, None)[:MOST_MISTAKES]:
         name, predicted = str(scores.images[k]), classes[scores.predicted[k]]
         content = content_of(facts.dataset, name)
         heat = heat_of(facts.run, content, predicted) if mapped and content else ""

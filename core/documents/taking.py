@@ -13,6 +13,7 @@ from core.errors import NotFound
 from core.evaluation import plates
 from core.runs import run as runs
 from core.runs.run import Run
+from core.runs.scored import Scored
 from core.serving.packing import clean_up, safe
 from core.settings import settings
 from core.storage import whole_file
@@ -41,14 +42,14 @@ def file_name(run: Run, ending: str) -> str:
     return f"{safe(run.name)} {ending}"
 
 
-def plate(run: Run, name: str, form: str, part: str) -> bytes:
-    """The file of a plate.
+def plate(run: Run, images: Scored, part: str, name: str, form: str) -> bytes:
+    """The file of a plate of one part of the images that a run has scored.
 
     Raises: NotFound for an unknown plate, form or part, and where there is nothing to draw.
     """
     if name not in plates.PLATES or form not in plates.FORMS:
         raise NotFound(f"There is no figure {name}.{form}.", "Reload the page.")
-    content = plates.made(name, facts.results_of(run, part), form)
+    content = plates.made(name, facts.results_of(run, images, part), form)
     if content is None:
         title = plates.PLATES[name].title
         raise NotFound(f"{run.name} has no data for: {title}.", "Choose another figure or part.")

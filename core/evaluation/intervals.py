@@ -45,13 +45,14 @@ def of_share(hits: int, n: int) -> Figure:
     return Figure(hits / n, *wilson(hits, n), n) if n else Figure(None, None, None, 0)
 
 
-def of_mean(values: np.ndarray, strata: np.ndarray) -> Figure:
-    """The mean of non-negative values, N; strata: the true class of each, N int64."""
+def of_mean(values: np.ndarray, strata: np.ndarray, *, signed: bool = False) -> Figure:
+    """The mean of values, N, not negative unless `signed`; strata: their true classes, N int64."""
     n, mean = len(values), float(values.mean())
     if n < 2:
-        return Figure(mean, 0.0, None, n)
+        return Figure(mean, None if signed else 0.0, None, n)
     spread = Z95 * math.sqrt(variance((values - mean) / n, strata))
-    return Figure(mean, max(0.0, mean - spread), mean + spread, n)
+    low = mean - spread if signed else max(0.0, mean - spread)
+    return Figure(mean, low, mean + spread, n)
 
 
 def of_spread(

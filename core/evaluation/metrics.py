@@ -234,9 +234,3 @@ def per_class(scores: Scores, classes: tuple[str, ...], areas: Mapping[str, Area
             cells[name + end] = [getattr(one, part, None) for one in found]
     # As objects, so that None stays None and does not become NaN.
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
-
-
-def mistakes(scores: Scores) -> np.ndarray:
-    """Positions of the images that were classified wrongly, the surest mistakes first."""
-    wrong = np.nonzero(scores.predicted != scores.labels)[0]
-    return np.asarray(wrong[np.argsort(-scores.confidence[wrong], kind="stable")])

@@ -31,50 +31,84 @@ def _stored(path: Path, written: int) -> Scores:
 def listed(
     predictions: Path,
     dataset: Dataset,
+    classes: tuple[str, ...],
     split: str,
     true: str | None,
     predicted: str | None,
     offset: int,
     limit: int,
+    order: str = "sure",
 ) -> Json:
     """Some scored images: those of one true and one predicted class, else all mistakes.
 
-    Surest first. dataset: the revision that the run is of. true, predicted: class names, or None
-    for any.
+    order: one of `ORDERS`. dataset: the revision that was scored. classes: of the scores. true,
+    predicted: class names, or None for any.
     Raises: NotFound for an unknown class, or a run without scores.
     """
     scores = stored(predictions).part(split)
-    chosen = positions(scores, dataset.classes, true, predicted)
+    chosen = positions(scores, classes, true, predicted, order)
+    losses = metrics.losses(scores)
     hashes = dict(zip(dataset.table["name"], dataset.table["sha256"], strict=True))
-    names = dataset.classes
     items = [
         {
             "name": scores.images[k],
             "sha256": hashes.get(scores.images[k], ""),
-            "title": f"{names[scores.labels[k]]} → {names[scores.predicted[k]]}",
-            "caption": f"{scores.confidence[k]:.0%} sure",
+            "title": f"{classes[scores.labels[k]]} → {classes[scores.predicted[k]]}",
+            "caption": f"{scores.confidence[k]:.0%} sure, loss {losses[k]:.2f}",
         }
         for k in chosen[offset : offset + limit]
     ]
     return {"total": len(chosen), "items": items}
 
 
+def surest(scores: Scores) -> np.ndarray:
+    """What to sort by for the surest first: N."""
+    return -scores.confidence
+
+
+def costliest(scores: Scores) -> np.ndarray:
+    """What to sort by for those first whose true class was thought least likely: N."""
+    return -metrics.losses(scores)
+
+
+def pairwise(scores: Scores) -> np.ndarray:
+    """What to sort by for pairs of classes, those with the most images first, the surest first."""
+    n_classes = scores.probabilities.shape[1]
+    pair = scores.labels * n_classes + scores.predicted
+    found, place, counts = np.unique(pair, return_inverse=True, return_counts=True)
+    rank = np.empty(len(found))
+    rank[np.lexsort((found, -counts))] = np.arange(len(found))
+    return np.asarray(rank[place] - scores.confidence / 2)
+
+
+ORDERS = {"sure": surest, "loss": costliest, "pair": pairwise}
+
+
 def positions(
-    scores: Scores, classes: tuple[str, ...], true: str | None, predicted: str | None
+    scores: Scores,
+    classes: tuple[str, ...],
+    true: str | None,
+    predicted: str | None,
+    order: str = "sure",
 ) -> np.ndarray:
-    """Positions of a confusion cell's images (or of all mistakes), the surest first."""
-    if true is None and predicted is None:
-        return metrics.mistakes(scores)
+    """Positions of a confusion cell's images (or of all mistakes), in an order of `ORDERS`.
+
+    Raises: NotFound for an unknown class.
+    """
     unknown = {name for name in (true, predicted) if name is not None} - set(classes)
     if unknown:
         raise NotFound(f"There is no class {unknown.pop()}.", "Reload the page.")
-    keep = np.ones(len(scores), dtype=bool)
+    if true is None and predicted is None:
+        keep = scores.predicted != scores.labels
+    else:
+        keep = np.ones(len(scores), dtype=bool)
     if true is not None:
         keep &= scores.labels == classes.index(true)
     if predicted is not None:
         keep &= scores.predicted == classes.index(predicted)
     found = np.nonzero(keep)[0]
-    return np.asarray(found[np.argsort(-scores.confidence[found], kind="stable")])
+    chosen = scores.chosen(found)
+    return np.asarray(found[np.argsort(ORDERS[order](chosen), kind="stable")])
 
 
 def digest_of(dataset: Dataset, name: str) -> str:

@@ -22,7 +22,7 @@ CURVE_AXES = {
 
 @dataclass(frozen=True)
 class Results:
-    """What there is to draw of one part (train, val, test) of one run.
+    """What there is to draw of one part (train, val, test, or another dataset: new) of one run.
 
     temperature: what the logits of these scores were divided by. epochs: of the run.
     """
@@ -34,7 +34,8 @@ class Results:
 
     def headed(self, title: str) -> str:
         """A title that says which images a figure is of, and how many."""
-        return f"{title} ({IN_WORDS[self.part]} images, n = {len(self.evaluation.scores):,})"
+        words = IN_WORDS.get(self.part, self.part)
+        return f"{title} ({words} images, n = {len(self.evaluation.scores):,})"
 
 
 def curves_table(kind: str) -> Callable[[Results], pd.DataFrame]:

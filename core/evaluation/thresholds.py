@@ -115,3 +115,19 @@ def cheapest(scores: Scores, number: int, miss: float, alarm: float) -> float | 
     room = ends[best] - ends[best + 1]
     chosen = best[room.argmax()]
     return float(np.clip((ends[chosen] + ends[chosen + 1]) / 2, LEAST, MOST))
+
+
+def by_cost(scores: Scores, classes: Sequence[str], name: str, miss: float, alarm: float) -> float:
+    """The threshold of a class that costs least on validation images, to three digits.
+
+    Raises: RecipeRefused where they cannot tell it, or for an unknown class.
+    """
+    if name not in classes:
+        raise RecipeRefused(f"The classifier knows no class {name}.", "Reload the page.")
+    best = cheapest(scores, list(classes).index(name), miss, alarm) if miss + alarm > 0 else None
+    if best is None:
+        raise RecipeRefused(
+            f"The validation images cannot tell a threshold for {name}: none is of this class, all "
+            "are, or no error costs anything.", "Give a cost, or set the threshold yourself.",
+        )  # fmt: skip
+    return float(np.clip(round(best, 3), LEAST, MOST))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from core.data.augment import Preprocessing, fitted, normalized, picture
 from core.errors import NotFound
-from core.evaluation import familiarity, thresholds
+from core.evaluation import averaging, familiarity, thresholds
 from core.evaluation.familiarity import Familiar
 from core.evaluation.scores import softmax
 from core.evaluation.thresholds import Thresholds
@@ -83,13 +84,18 @@ class Classifier:
             logits.float().cpu().numpy(), self.temperature
         ), features.float().cpu().numpy()
 
-    def predict(self, content: bytes, limits: Thresholds | None = None) -> Prediction:
-        """Classify one image file, by thresholds if there are any.
+    def predict(
+        self, content: bytes, limits: Thresholds | None = None, views: Sequence[str] = ()
+    ) -> Prediction:
+        """Classify one image file, by thresholds if there are any, averaged over views of it.
 
         Raises: ImageRefused.
         """
         started = time.perf_counter()
-        probabilities, features = self.outputs(self.inputs(content))
+        square = fitted(picture(content, self.preprocessing), self.preprocessing)
+        seen = normalized(averaging.seen(square, views), self.preprocessing)
+        outputs, features = self.outputs(seen)
+        probabilities = outputs.mean(axis=0, keepdims=True)
         found = probabilities[0]
         order = np.argsort(-found, kind="stable")
         given = self.classes[thresholds.decided(probabilities, self.classes, limits or {})[0]]
@@ -197,6 +203,15 @@ def shared(folder: Path) -> Classifier:
     """The classifier of a folder, kept in memory for everybody who only predicts."""
     sums = folder / SUMS
     return _shared(folder, sums.stat().st_mtime_ns if sums.exists() else 0)
+
+
+def predicted(folder: Path, content: bytes) -> Prediction:
+    """What the classifier of a folder says of an image file, as it is set to be used.
+
+    Raises: ImageRefused, NotFound.
+    """
+    limits, views = thresholds.kept(folder), averaging.kept(folder)
+    return shared(folder).predict(content, limits, views)
 
 
 @lru_cache(maxsize=4)

@@ -108,7 +108,10 @@ class Run:
         """
         path = self.model / "config.json"
         if not path.exists():
-            raise NotFound(f"{self.name} has no classifier yet.", "Wait for it, or train it again.")
+            raise NotFound(
+                f"{self.name} has no predictions and no classifier yet.",
+                "Wait for it, or train it again.",
+            )
         return read_json(path)
 
     @property

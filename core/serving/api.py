@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
@@ -23,6 +23,7 @@ from core.data import images
 from core.errors import HeadstartError, NotFound
 from core.evaluation import mistakes as mistaken
 from core.runs import run as runs
+from core.runs import scored
 from core.serving import listing, packing, uploads
 from core.settings import settings
 from core.storage import write_bytes
@@ -178,13 +179,20 @@ def run_images(
     predicted: str | None = None,
     offset: Offset = 0,
     limit: Limit = 100,
+    order: Literal["sure", "loss", "pair"] = "sure",
+    on: str = "",
 ) -> dict[str, Any]:
-    """Scored images of a run: a cell of the confusion matrix, else all mistakes, surest first."""
+    """Scored images of a run: a cell of the confusion matrix, else all mistakes.
+
+    on: the key of another dataset that it scored; "" for its own images.
+    """
     run = runs.load(run_id)
-    dataset = runs.data_of(run)
-    found = mistaken.listed(run.predictions, dataset, split, true, predicted, offset, limit)
+    images = scored.of(run, on)
+    found = mistaken.listed(
+        images.predictions, images.data(), run.classes, split, true, predicted, offset, limit, order
+    )
     items = [
-        {**listing.pictures(run.dataset, one["sha256"]), "id": one["name"], **one}
+        {**listing.pictures(images.dataset, one["sha256"]), "id": one["name"], **one}
         for one in found["items"]
     ]
     return {"total": found["total"], "items": items}
@@ -192,7 +200,11 @@ def run_images(
 
 @api.get("/runs/{run_id}/maps/{kind}")
 def heat_map(
-    run_id: str, kind: str, image: str, class_name: Annotated[str, Query(alias="class")]
+    run_id: str,
+    kind: str,
+    image: str,
+    class_name: Annotated[str, Query(alias="class")],
+    on: str = "",
 ) -> Response:
     """What the network saw of an image (kind `picture`), and its Grad-CAM (kind `heat`): PNGs."""
     from core.evaluation import explain
@@ -201,8 +213,9 @@ def heat_map(
     if draw is None:
         raise HTTPException(404)
     run = runs.load(run_id)
-    digest = mistaken.digest_of(runs.data_of(run), image)
-    content = image_path(run.dataset, digest).read_bytes()
+    images = scored.of(run, on)
+    digest = mistaken.digest_of(images.data(), image)
+    content = image_path(images.dataset, digest).read_bytes()
     found = explain.explain(run.model, content, class_name)
     return Response(draw(found), media_type="image/png", headers=NOT_KEPT)
 
@@ -220,13 +233,16 @@ def run_document(run_id: str, kind: str) -> Response:
 
 
 @api.get("/runs/{run_id}/plates/{name}.{form}")
-def run_plate(run_id: str, name: str, form: str, part: str = "test") -> Response:
-    """A figure of an evaluation as SVG or PNG, or its data as CSV."""
+def run_plate(run_id: str, name: str, form: str, part: str = "test", on: str = "") -> Response:
+    """A figure of an evaluation as SVG or PNG, or its data as CSV.
+
+    on: the key of another dataset that it scored; "" for its own images.
+    """
     from core.documents.taking import file_name, plate
     from core.evaluation.plates import FORMS
 
     run = runs.load(run_id)
-    content = plate(run, name, form, part)
+    content = plate(run, scored.of(run, on), part, name, form)
     return attached(content, file_name(run, f"{part} {name}.{form}"), FORMS[form].media_type)
 
 

@@ -16,7 +16,6 @@ from core.data.cells import safe_cell
 from core.data.dataset import Dataset
 from core.data.images import IMAGE_ENDINGS
 from core.errors import DatasetRefused, HeadstartError, NotFound
-from core.evaluation import thresholds
 from core.evaluation.scores import Scores, softmax
 from core.models import classifier as classifiers
 from core.models import device as devices
@@ -43,11 +42,10 @@ def predict_files(
     model: Path, paths: Sequence[Path]
 ) -> Iterator[tuple[Path, Prediction | HeadstartError]]:
     """Each image file with what the classifier says of it, or why it cannot be read."""
-    classifier, limits = classifiers.shared(model), thresholds.kept(model)
     torch.set_num_threads(machine.cores())
     for path in image_files(paths):
         try:
-            yield path, classifier.predict(path.read_bytes(), limits)
+            yield path, classifiers.predicted(model, path.read_bytes())
         except HeadstartError as error:
             yield path, error
 
@@ -82,6 +80,17 @@ def score(classifier: Classifier, dataset: Dataset) -> Scores:
 
     Raises: DatasetRefused when it has classes that the classifier does not know.
     """
+    for found in scored(classifier, dataset):
+        if not isinstance(found, int):
+            return found[0]
+    raise AssertionError("scored ends with scores")
+
+
+def scored(classifier: Classifier, dataset: Dataset) -> Iterator[int | tuple[Scores, np.ndarray]]:
+    """How many images are classified; last the scores, and the features N×F float32.
+
+    Raises: DatasetRefused when it has classes that the classifier does not know.
+    """
     unknown = sorted(set(dataset.classes) - set(classifier.classes))
     if unknown:
         raise DatasetRefused(
@@ -96,13 +105,19 @@ def score(classifier: Classifier, dataset: Dataset) -> Scores:
     batches = loader.squares(
         pictures, range(len(dataset.table)), classifier.preprocessing, BATCH, machine.cores()
     )
-    features = torch.from_numpy(np.concatenate([forward(batch) for batch in batches]))
+    pieces: list[np.ndarray] = []
+    for batch in batches:
+        pieces.append(forward(batch))
+        yield sum(map(len, pieces))
+    features = np.concatenate(pieces)
+    head = classifier_of(classifier.network).cpu()
     with torch.inference_mode():
-        logits = classifier_of(classifier.network)(features).numpy()
+        logits = head(torch.from_numpy(features)).numpy()
     numbers = {name: number for number, name in enumerate(classifier.classes)}
-    return Scores(
+    scores = Scores(
         softmax(logits, classifier.temperature),
         dataset.table["label"].map(numbers).to_numpy(dtype=np.int64),
         dataset.table["name"].to_numpy(dtype=object),
         np.full(len(dataset.table), "new", dtype=object),
     )
+    yield scores, features

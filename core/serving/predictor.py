@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 
 from core.evaluation import explain as explaining
-from core.evaluation import thresholds
 from core.models import classifier as classifiers
 from core.models.classifier import Prediction
 
@@ -16,7 +15,7 @@ def predict(model: Path, content: bytes) -> Prediction:
 
     Raises: ImageRefused, NotFound.
     """
-    return classifiers.shared(model).predict(content, thresholds.kept(model))
+    return classifiers.predicted(model, content)
 
 
 def maps(model: Path, content: bytes, class_name: str) -> tuple[str, str]:

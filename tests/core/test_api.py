@@ -185,7 +185,7 @@ def test_a_class_that_the_run_does_not_know_is_not_found(client: TestClient, ser
 
 def test_a_run_without_scores_says_so(client: TestClient, dataset: Dataset):
     run = runs.create(dataset, recipes.preset("quick"))
-    assert "no predictions" in sentence(client.get(f"/api/runs/{run.id}/images"), 404)
+    assert "no classifier" in sentence(client.get(f"/api/runs/{run.id}/images"), 404)
 
 
 def test_a_run_shows_the_revision_it_was_trained_on_whatever_was_corrected_since(

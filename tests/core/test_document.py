@@ -22,7 +22,7 @@ from core.documents import card, document, facts
 from core.documents.limits import limits
 from core.documents.pictures import worst
 from core.errors import NotFound
-from core.evaluation import metrics, mistakes, report, thresholds
+from core.evaluation import averaging, metrics, mistakes, report, thresholds
 from core.evaluation.reliability import reliability
 from core.evaluation.scores import Scores
 from core.models import classifier
@@ -159,7 +159,9 @@ def test_the_surest_mistakes_come_first_each_with_its_picture_and_its_map(traine
     run = altered(trained, scores=replace(known, probabilities=swapped), with_images=True)
     part = report.evaluate(run.predictions, run.classes, "test").scores
     found = worst(facts.gathered(run))
-    assert [one.name for one in found] == [str(part.images[k]) for k in metrics.mistakes(part)]
+    assert [one.name for one in found] == [
+        str(part.images[k]) for k in mistakes.positions(part, run.classes, None, None)
+    ]
     assert [one.confidence for one in found] == sorted((m.confidence for m in found), reverse=True)
     for one in found:
         assert one.true != one.predicted
@@ -181,6 +183,15 @@ def test_kept_thresholds_and_the_accuracy_with_them_are_told(trained: Trained):
     for words in (Page(document.html(run)).words, card.card(run)):
         assert "0.125" in words
         assert facts.told("accuracy", decided) in words
+
+
+def test_views_that_are_averaged_over_are_told(trained: Trained):
+    run = altered(trained)
+    for words in (Page(document.html(run)).words, card.card(run)):
+        assert "averages over views" not in words
+    averaging.keep(run.model, ["mirrored", "closer"])
+    for words in (Page(document.html(run)).words, card.card(run)):
+        assert "averages over views of each photo (mirrored, closer)" in words
 
 
 # --- the file itself -----------------------------------------------------------------------------

@@ -298,6 +298,15 @@ def test_a_jpeg_that_asks_for_hundreds_of_passes_is_refused():
         images.decode(content[:-2] + scan * 200 + content[-2:])
 
 
+def test_hundreds_of_passes_of_one_layer_each_are_refused_of_a_plain_jpeg_too():
+    content = saved(quarters(), "JPEG", subsampling=0)
+    start = content.rindex(b"\xff\xda")
+    # The decoder is told of one layer, and then again and again: Y, 1 of its tables each.
+    one = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + content[start + 14 : -2]
+    with pytest.raises(ImageRefused, match="passes"):
+        images.decode(content[:start] + one * 200 + content[-2:])
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_film_behind_a_photo_asks_for_no_passes(progressive: bool):
     film = np.random.default_rng(0).integers(256, size=8_000_000, dtype=np.uint8).tobytes()
@@ -311,7 +320,7 @@ def test_a_preview_inside_a_photo_asks_for_no_passes():
     exif[0x010E] = "\xff\xda".encode("latin-1") * 500
     content = saved(quarters(), "JPEG", exif=exif, comment=b"\xff\xd9" * 9)
     assert images.examine(content, "1.jpg").remarks == ()
-    assert images.scans(content) == 1
+    assert images.scans(content, Image.open(io.BytesIO(content))) == 1
 
 
 def test_passes_are_counted_behind_what_looks_like_the_end():

@@ -14,16 +14,21 @@ import pytest
 from PIL import Image
 
 from core.data.cells import plain_cell, safe_cell
-from core.documents.facts import results_of
+from core.documents import facts
 from core.evaluation import drawings, plates, tables
 from core.evaluation.plates import FORMS, PLATES
 from core.evaluation.tables import Results
 from core.runs.run import Run
+from core.runs.scored import own
 from core.text import line
 from tests.core.altered import HOSTILE, altered, named, scored
 from tests.core.conftest import Trained
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def results_of(run: Run, part: str) -> Results:
+    return facts.results_of(run, own(run), part)
 
 
 def made(run: Run, name: str, form: str, part: str = "test") -> bytes:

@@ -53,6 +53,12 @@ def test_the_whole_path_from_a_zip_to_an_explained_prediction(zip_path, tmp_path
     elsewhere = said("evaluate", run, "--on", zip_path)
     assert elsewhere["new"]["n"] == 40
 
+    assert said("threshold", run, "bees", "--at", "0.999")["thresholds"] == {"bees": 0.999}
+    assert said("threshold", run, "bees")["thresholds"] == {}
+    views = said("views", run, "--use")
+    assert views["used"] == list(views["views"])
+    assert views["saved"]["low"] <= views["saved"]["value"] <= views["saved"]["high"]
+
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(_first_photo(zip_path))
     table = tmp_path / "table.csv"

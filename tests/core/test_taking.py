@@ -16,13 +16,17 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 
+from core.data import importing
 from core.documents import card, document, taking
 from core.evaluation import plates
 from core.evaluation.plates import FORMS, PLATES
 from core.models import classifier
 from core.runs import run as runs
+from core.runs import scored
+from core.serving import scoring
 from core.settings import settings
-from tests.core.altered import altered, scored
+from tests.core.altered import altered
+from tests.core.altered import scored as scores_of
 from tests.core.conftest import Trained, sentence
 
 ROOT = Path(__file__).parents[2]
@@ -58,13 +62,30 @@ def test_documents_come_as_files_in_which_nothing_can_run(client: TestClient, se
 def test_every_plate_comes_in_every_form(client: TestClient, served: Trained, form: str):
     for name in PLATES:
         answer = client.get(f"/api/runs/{served.run.id}/plates/{name}.{form}?part=val")
-        assert answer.content == taking.plate(served.run, name, form, "val")
+        assert answer.content == taking.plate(served.run, scored.own(served.run), "val", name, form)
         assert answer.headers["content-type"] == FORMS[form].media_type
         assert name_of(answer) == f"quick on photos val {name}.{form}"
 
 
+def test_other_data_that_the_run_was_tried_on_are_told_and_drawn(
+    client: TestClient, trained: Trained, make_folder, class_photos
+):
+    run = altered(trained)
+    photos = class_photos("ants", "bees", each=5, first=50)
+    other = importing.import_all(make_folder(photos), "next | month")
+    *_, last = scoring.steps(lambda: False, run=run.id, dataset=other.id)
+    assert "Figures of the dataset next | month, revision 1" in document.html(run)
+    assert r"Figures of the dataset next \| month, revision 1" in card.card(run)
+    address = f"/api/runs/{run.id}/plates/confusion"
+    query = {"part": scored.NEW, "on": last.result["on"]}
+    rows = client.get(f"{address}.csv", params=query).text.splitlines()[1:]
+    assert sum(int(count) for row in rows for count in row.split(",")[1:]) == 10
+    assert "(new images, n = 10)" in client.get(f"{address}.svg", params=query).text
+    sentence(client.get(f"{address}.svg", params={**query, "on": "nowhere-1"}), 404)
+
+
 def test_what_there_is_not_is_refused(client: TestClient, trained: Trained):
-    run = altered(trained, scores=scored(2, parts=("train", "val")), drop_events="EpochEnded")
+    run = altered(trained, scores=scores_of(2, parts=("train", "val")), drop_events="EpochEnded")
     base = f"/api/runs/{run.id}"
     assert "no test images" in sentence(client.get(f"{base}/plates/roc.svg"), 404)
     assert "no figure nothing.svg" in sentence(client.get(f"{base}/plates/nothing.svg"), 404)
@@ -111,7 +132,7 @@ def test_the_shell_writes_report_card_and_figures(served: Trained, tmp_path):
     assert readme.read_text(encoding="utf-8") == card.card(served.run)
     assert {path.name for path in figures.iterdir()} == {f"{n}.{f}" for n in PLATES for f in FORMS}
     assert len(written) == 2 + len(PLATES) * len(FORMS)
-    results = taking.facts.results_of(served.run, "test")
+    results = taking.facts.results_of(served.run, scored.own(served.run), "test")
     assert (figures / "roc.png").read_bytes() == plates.made("roc", results, "png")
 
 

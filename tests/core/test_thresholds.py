@@ -76,3 +76,13 @@ def test_thresholds_are_kept_and_wrong_ones_refused(tmp_path):
         with pytest.raises(RecipeRefused):
             thresholds.keep(tmp_path, CLASSES, wrong)
     assert thresholds.kept(tmp_path) == {"bee": 0.25}
+
+
+def test_by_cost_refuses_what_validation_images_cannot_tell():
+    scores = scored()
+    assert 0.001 <= thresholds.by_cost(scores, CLASSES, "bee", 2, 1) <= 0.999
+    for chosen, name, miss in ((scores, "hornet", 1), (scores.part("test"), "bee", 1)):
+        with pytest.raises(RecipeRefused):
+            thresholds.by_cost(chosen, CLASSES, name, miss, 1)
+    with pytest.raises(RecipeRefused, match="no error costs"):
+        thresholds.by_cost(scores, CLASSES, "bee", 0, 0)

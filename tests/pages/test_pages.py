@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data import importing
 from core.data.dataset import Dataset
+from core.evaluation import thresholds
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.worker import work
@@ -213,6 +217,46 @@ def test_evaluate_shows_figures_with_interval_and_n(finished):
     assert "n = 6" in texts(app)
     cards = {"Accuracy", "Balanced accuracy", "Macro-F1", "AUC"}
     assert cards <= {m.label for m in app.metric}
+
+
+VIEWS = {
+    "Figures": "95 % interval",
+    "Confusion": "Rows are true classes",
+    "Curves": "Each point is a threshold",
+    "Operating point": "Usually an image is given its most probable class",
+    "Calibration": "A perfectly calibrated classifier would show",
+    "Mistakes": "a wrong label is often among them",
+    "Map": "Only who is near whom means anything",
+}
+
+
+@pytest.mark.parametrize("images", ["test", "val", "train"])
+def test_every_view_of_evaluate_is_drawn_for_every_part(finished, images):
+    app = opened("evaluate")
+    app.segmented_control(key="images").set_value(images).run()
+    for view, words in VIEWS.items():
+        app.session_state["evaluate view"] = view
+        app.run()
+        assert not app.exception, (view, app.exception)
+        assert not app.error
+        assert words in texts(app)
+        assert "nan" not in texts(app).lower().split()
+
+
+def test_a_kept_threshold_decides_what_predict_says(finished, photo):
+    thresholds.keep(finished.model, finished.classes, {"ants": 0.001})
+    app = opened("predict")
+    app.file_uploader(key="photo").upload("bee.jpg", photo(99, kind=1)).run(timeout=120)
+    assert (app.metric[0].label, app.metric[0].value) == ("By the thresholds", "ants")
+
+
+def test_predict_warns_of_a_photo_unlike_anything_in_training(finished):
+    board = (np.indices((60, 60)).sum(axis=0) // 6 % 2 * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(board).convert("RGB").save(buffer, "PNG")
+    app = opened("predict")
+    app.file_uploader(key="photo").upload("board.png", buffer.getvalue()).run(timeout=120)
+    assert any("Unlike anything in training" in one.value for one in app.warning)
 
 
 def test_predict_classifies_a_photo_and_refuses_text(finished, photo):

@@ -31,12 +31,13 @@ def finished(class_photos, make_folder) -> Run:
 def shown(run_id: str, part: str) -> None:
     from core.evaluation import report
     from core.runs import run as runs
+    from core.runs import scored
     from pages import taking
 
     run = runs.load(run_id)
     found = report.evaluate(run.predictions, run.classes, part)
     assert found is not None
-    taking.view(run, found, part)
+    taking.view(run, scored.own(run), found, part)
 
 
 def links_of(run: Run, part: str) -> list[str]:
