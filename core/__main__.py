@@ -265,17 +265,29 @@ def explain(
         str | None, typer.Option("--class", help="Explain this class; else the predicted one.")
     ] = None,
     strength: Annotated[float, typer.Option(min=0, max=1, help="Of the overlay.")] = 0.6,
+    method: Annotated[
+        str, typer.Option(help="gradcam, gradcam++, hirescam, layercam, eigencam or occlusion.")
+    ] = "gradcam",
+    layer: Annotated[int | None, typer.Option(min=0, help="From 0; else the last one.")] = None,
+    sane: Annotated[bool, typer.Option("--check", help="Shuffle the head and compare.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a picture of what spoke for a class (Grad-CAM)."""
+    """Write a picture of what spoke for a class."""
     if not image.is_file():
         raise NotFound(f"There is no file {image}.", "Check the path.")
     run = found_run(run_id)
     from core.evaluation import explain as explaining
 
-    explanation = explaining.explain(run.model, image.read_bytes(), class_name)
+    content = image.read_bytes()
+    explanation = explaining.explain(run.model, content, class_name, method, layer)
     write_bytes(output, explaining.blended_png(explanation, strength))
-    say({"run": run.id, "output": str(output)}, as_json, f"{output} was written.")
+    result: dict[str, object] = {"run": run.id, "output": str(output)}
+    text = f"{output} was written."
+    if sane:
+        alike = explaining.sanity(run.model, content, class_name, method, layer)
+        result["shuffled_similarity"] = alike
+        text += f" With the head shuffled the map has a rank correlation of {alike:.2f} with it."
+    say(result, as_json, text)
 
 
 @app.command()

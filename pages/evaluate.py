@@ -15,8 +15,8 @@ from core.runs.scored import Scored
 from pages import (
     averaging,
     calibration,
+    explaining,
     grid,
-    neighbors,
     operating,
     run_map,
     taking,
@@ -150,7 +150,7 @@ def cell(
     query = {"split": part, "true": true, "predicted": predicted, "on": images.key or None}
     empty = "No image is in this cell."
     name = grid.images(f"/api/runs/{run.id}/images", query, "cell", empty, 340)
-    explain(run, images, found, name, "cell")
+    explaining.view(run, images, found, name, "cell")
 
 
 def curves(found: Evaluation) -> None:
@@ -190,40 +190,8 @@ def mistakes(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     query = {"split": part, "order": order, "on": images.key or None}
     empty = "No mistakes here."
     name = grid.images(f"/api/runs/{run.id}/images", query, "mistakes", empty, 360)
-    explain(run, images, found, name, "mistakes")
-
-
-def explain(run: Run, images: Scored, found: Evaluation, clicked: str, scope: str) -> None:
-    """Grad-CAM of the image that was clicked last, and the training images that are like it."""
-    key = f"explained {run.id} {images.key} {scope}"
-    if clicked:
-        st.session_state[key] = clicked
-    name = st.session_state.get(key, "")
-    if not name or not found.has(name):
-        return
-    said = found.said_of(name)
-    left, right = st.columns(2)
-    with right:
-        st.text(name)
-        st.markdown(
-            f"True class **{widgets.plain(said.true)}**, "
-            f"classified as **{widgets.plain(said.classes[0])}**"
-        )
-        st.plotly_chart(
-            charts.probabilities(said.classes, said.probabilities), key=f"bars {scope}",
-            alt="Probabilities of the classes",
-        )  # fmt: skip
-        options = list(dict.fromkeys([said.classes[0], said.true, *said.classes]))
-        shown = st.selectbox("Explain the class", options, key=f"class {scope} {name}")
-    with left:
-        base = f"/api/runs/{run.id}/maps"
-        query = widgets.query(image=name, on=images.key, **{"class": shown})
-        widgets.overlay(
-            f"{base}/picture?{query}", f"{base}/heat?{query}", f"Grad-CAM of {name}",
-            f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.",
-            f"overlay {scope}",
-        )  # fmt: skip
-    neighbors.view(run, images, name, scope)
+    explaining.view(run, images, found, name, "mistakes")
+    explaining.sheet(run, images, found)
 
 
 View = Callable[[Run, Scored, Evaluation, str], None]

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.errors import HeadstartError
 from core.evaluation import charts
+from core.evaluation.explain import METHODS
 from core.models.classifier import Prediction
 from core.runs import run as runs
 from core.runs.run import Run
@@ -45,11 +46,17 @@ def answer(run: Run, content: bytes) -> None:
         )  # fmt: skip
         st.caption(f"Read, prepared and classified in {found.milliseconds:.0f} ms.")
         shown = st.selectbox("Explain the class", found.classes, key="explained class")
+        method = st.selectbox(
+            "Method", list(METHODS), key="explained by",
+            format_func=lambda key: METHODS[key].title,
+            help="\n".join(f"- {one.title}: {one.help}" for one in METHODS.values()),
+        )  # fmt: skip
     with left:
-        picture, heat = predictor.maps(run.model, content, shown or found.classes[0])
+        picture, heat = predictor.maps(run.model, content, shown or found.classes[0], method)
         widgets.overlay(
             picture, heat, "What the network saw",
-            f"Bright: what speaks for {shown} (Grad-CAM), on what the network saw.", "overlay",
+            f"Bright: what speaks for {shown} ({METHODS[method].title}), on what the network saw.",
+            "overlay",
         )  # fmt: skip
 
 

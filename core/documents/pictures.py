@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -92,6 +91,6 @@ def heat_of(run: Run, content: bytes, predicted: str) -> str:
 
     with suppress(HeadstartError):
         found = explain.explain(run.model, content, predicted)
-        blended = Image.open(io.BytesIO(explain.blended_png(found, STRENGTH)))
+        blended = Image.fromarray(explain.blended(found, STRENGTH))
         return data_address(images.as_jpeg(blended, SIDE), "image/jpeg")
     return ""

@@ -1,18 +1,19 @@
-"""Why a classifier says so: Grad-CAM (Selvaraju et al. 2017), by the grad-cam library.
+"""Why a classifier says so: class activation maps, by the grad-cam library, and occlusion.
 
-The map is computed in fp32 on a classifier that nobody else holds: hooks and gradients never
-disturb a prediction that runs beside it.
+A map is computed in fp32 on a classifier that nobody else holds: hooks and gradients never disturb
+a prediction that runs beside it.
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,10 @@ from torch import Tensor, nn
 
 from core.data.augment import fitted, normalized, picture
 from core.errors import RecipeRefused
+from core.evaluation.layers import Layer, layers
+from core.evaluation.occlusion import occlusion
 from core.models import classifier as classifiers
+from core.models import network as networks
 from core.models.classifier import SUMS, Classifier
 
 _one_at_a_time = threading.Lock()
@@ -35,24 +39,151 @@ class Explanation:
     heat: np.ndarray
 
 
-def explain(folder: Path, content: bytes, class_name: str | None = None) -> Explanation:
-    """Grad-CAM of one image file for a class, by the classifier in a `model` folder.
+@dataclass(frozen=True)
+class Method:
+    """A way to explain: its title and what it shows; cam: the grad-cam library's class, if any."""
 
-    class_name: None is the class that it predicts.
-    Raises: ImageRefused, NotFound, RecipeRefused for a class it does not know.
+    title: str
+    help: str
+    cam: str = ""
+
+
+METHODS = {
+    "gradcam": Method(
+        "Grad-CAM", "What speaks for the class, coarsely (Selvaraju et al. 2017).", "GradCAM"
+    ),
+    "gradcam++": Method(
+        "Grad-CAM++", "The same, better where a thing is there several times (Chattopadhay et al. "
+        "2018).", "GradCAMPlusPlus",
+    ),
+    "hirescam": Method(
+        "HiResCAM", "Only what the layer truly passed on for the class (Draelos and Carin 2020).",
+        "HiResCAM",
+    ),
+    "layercam": Method(
+        "LayerCAM", "Finer maps, also of earlier layers (Jiang et al. 2021).", "LayerCAM"
+    ),
+    "eigencam": Method(
+        "EigenCAM", "What the layer sees most of, whatever the class (Muhammad and Yeasin 2020).",
+        "EigenCAM",
+    ),
+    "occlusion": Method(
+        "Occlusion", "What is missed when it is covered: slow, and of any model (Zeiler and Fergus "
+        "2014).",
+    ),
+}  # fmt: skip
+
+
+def explain(
+    folder: Path,
+    content: bytes,
+    class_name: str | None = None,
+    method: str = "gradcam",
+    layer: int | None = None,
+) -> Explanation:
+    """A map of one image file for a class, by the classifier in a `model` folder.
+
+    class_name: None is the class that it predicts. method: one of `METHODS`. layer: a position in
+    `layer_names`, None for the last; occlusion has none.
+    Raises: ImageRefused, NotFound, RecipeRefused for a class, method or layer that is not there.
     """
     with _one_at_a_time:
-        written = (folder / SUMS).stat().st_mtime_ns if (folder / SUMS).exists() else 0
-        classifier = _own(folder, written)
-        if class_name is not None and class_name not in classifier.classes:
-            raise RecipeRefused(
-                f"The classifier knows no class {class_name}.",
-                f"Its classes are: {', '.join(classifier.classes[:20])}.",
-            )
-        number = None if class_name is None else classifier.classes.index(class_name)
-        square = fitted(picture(content, classifier.preprocessing), classifier.preprocessing)
-        heat = grad_cam(classifier, square, number)
+        classifier = own(folder)
+        square = seen_in(classifier, content)
+        number = number_of(classifier, square, class_name)
+        heat = heat_map(classifier, square, number, method, layer)
         return Explanation(square.permute(1, 2, 0).numpy(), heat)
+
+
+def seen(folder: Path, content: bytes) -> np.ndarray:
+    """What the network sees of an image file: uint8 S×S×3.
+
+    Raises: ImageRefused, NotFound.
+    """
+    with _one_at_a_time:
+        return np.asarray(seen_in(own(folder), content).permute(1, 2, 0).numpy())
+
+
+def sanity(
+    folder: Path,
+    content: bytes,
+    class_name: str | None = None,
+    method: str = "gradcam",
+    layer: int | None = None,
+) -> float:
+    """How alike the map is to that of the same network with its head's weights shuffled.
+
+    The rank correlation of both maps (Adebayo et al. 2018), −1 to 1; 1 for maps that do not depend
+    on the head at all, which therefore say nothing about the class. 0 where one has no shape.
+    Raises: as `explain`.
+    """
+    from scipy.stats import spearmanr
+
+    with _one_at_a_time:
+        classifier = own(folder)
+        square = seen_in(classifier, content)
+        number = number_of(classifier, square, class_name)
+        maps = [
+            heat_map(one, square, number, method, layer)
+            for one in (classifier, shuffled(classifier))
+        ]
+    if np.array_equal(maps[0], maps[1]):
+        return 1.0
+    if any(np.ptp(one) == 0 for one in maps):
+        return 0.0
+    return float(spearmanr(maps[0].ravel(), maps[1].ravel()).statistic)
+
+
+def shuffled(classifier: Classifier, seed: int = 0) -> Classifier:
+    """A copy whose head has the same weights in another order."""
+    network = copy.deepcopy(classifier.network)
+    order = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weights in networks.classifier_of(network).state_dict().values():
+            if weights.is_floating_point() and weights.numel() > 1:
+                places = torch.randperm(weights.numel(), generator=order)
+                weights.copy_(weights.flatten()[places].reshape(weights.shape))
+    return replace(classifier, network=network)
+
+
+def layer_names(folder: Path) -> list[str]:
+    """The layers that can be explained, from the picture to the head.
+
+    Raises: NotFound.
+    """
+    with _one_at_a_time:
+        classifier = own(folder)
+        side = classifier.preprocessing.size
+        return [one.name for one in layers(classifier.network, torch.zeros(1, 3, side, side))]
+
+
+def own(folder: Path) -> Classifier:
+    """The classifier of a folder for explanations alone."""
+    return _own(folder, (folder / SUMS).stat().st_mtime_ns if (folder / SUMS).exists() else 0)
+
+
+def seen_in(classifier: Classifier, content: bytes) -> Tensor:
+    """What a classifier sees of an image file: uint8 3×S×S.
+
+    Raises: ImageRefused.
+    """
+    return fitted(picture(content, classifier.preprocessing), classifier.preprocessing)
+
+
+def number_of(classifier: Classifier, square: Tensor, class_name: str | None) -> int:
+    """The number of a class, or of the one that is predicted.
+
+    Raises: RecipeRefused for a class that it does not know.
+    """
+    if class_name is None:
+        inputs = normalized(square[None], classifier.preprocessing)
+        return int(classifier.probabilities(inputs)[0].argmax())
+    if class_name not in classifier.classes:
+        raise RecipeRefused(
+            f"The classifier knows no class {class_name}.",
+            f"Its classes are: {', '.join(classifier.classes[:20])}.",
+        )
+    return classifier.classes.index(class_name)
 
 
 @lru_cache(maxsize=2)
@@ -63,65 +194,43 @@ def _own(folder: Path, written: int) -> Classifier:
     return classifier
 
 
-def grad_cam(classifier: Classifier, square: Tensor, number: int | None) -> np.ndarray:
-    """Grad-CAM of a square uint8 3×S×S for a class number (None: the predicted one): S×S in 0–1."""
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+def heat_map(
+    classifier: Classifier,
+    square: Tensor,
+    number: int,
+    method: str = "gradcam",
+    layer: int | None = None,
+) -> np.ndarray:
+    """The map of a square uint8 3×S×S for a class number: S×S float32 in 0–1.
 
+    Raises: RecipeRefused for a method or layer that is not there.
+    """
+    if method not in METHODS:
+        raise RecipeRefused(f"There is no method {method}.", f"There are: {', '.join(METHODS)}.")
+    if not METHODS[method].cam:
+        return occlusion(classifier, square, number)
     # A frozen backbone has no gradients of its own; the input's carry them through.
     inputs = normalized(square[None], classifier.preprocessing).requires_grad_()
-    layer, reshape = target_of(classifier.network, inputs.detach())
-    targets = None if number is None else [ClassifierOutputTarget(number)]
-    with GradCAM(classifier.network, [layer], reshape_transform=reshape) as cam:
-        heat = cam(input_tensor=inputs, targets=targets)[0]
+    found = layers(classifier.network, inputs.detach())
+    if layer is not None and not 0 <= layer < len(found):
+        raise RecipeRefused(
+            f"There is no layer {layer}.", f"Choose one from 0 to {len(found) - 1}."
+        )
+    heat = activation_map(classifier.network, inputs, found[-1 if layer is None else layer],
+                          number, METHODS[method].cam)  # fmt: skip
     return np.asarray(np.clip(np.nan_to_num(heat), 0, 1), dtype=np.float32)
 
 
-def target_of(
-    network: nn.Module, inputs: Tensor
-) -> tuple[nn.Module, Callable[[Tensor], Tensor] | None]:
-    """The layer to explain and how its output becomes maps N×C×H×W.
+def activation_map(
+    network: nn.Module, inputs: Tensor, layer: Layer, number: int, cam: str
+) -> np.ndarray:
+    """The map of one input 1×3×S×S by a class of the grad-cam library: S×S."""
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    Transformers: the last block's first norm, tokens laid out on their grid. Others: the last
-    layer of the feature extractor that yields maps.
-    """
-    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
-    blocks = getattr(network, "blocks", None)
-    if grid is not None and blocks is not None and hasattr(blocks[-1], "norm1"):
-        prefix = int(getattr(network, "num_prefix_tokens", 0))
-
-        def laid_out(tokens: Tensor) -> Tensor:
-            n, _, channels = tokens.shape
-            maps = tokens[:, prefix:].reshape(n, grid[0], grid[1], channels)
-            return maps.permute(0, 3, 1, 2)  # N×C×H×W
-
-        return blocks[-1].norm1, laid_out
-    last = last_map_layer(network, inputs)
-    if getattr(network, "output_fmt", "NCHW") == "NHWC":
-        return last, lambda maps: maps.permute(0, 3, 1, 2)
-    return last, None
-
-
-def last_map_layer(network: nn.Module, inputs: Tensor) -> nn.Module:
-    """The last part of `forward_features` whose output has four dimensions: all channels at once.
-
-    Parts are looked at with what they contain: the last leaf alone may be one branch of many.
-    """
-    seen: list[nn.Module] = []
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            seen.append(module)
-
-    parts = [module for module in network.modules() if module is not network]
-    hooks = [part.register_forward_hook(note) for part in parts]
-    try:
-        with torch.no_grad():
-            network.forward_features(inputs)  # type: ignore[operator]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen[-1]
+    with getattr(import_module("pytorch_grad_cam"), cam)(
+        network, [layer.module], reshape_transform=layer.reshape
+    ) as maps:
+        return np.asarray(maps(input_tensor=inputs, targets=[ClassifierOutputTarget(number)])[0])
 
 
 def heat_png(explanation: Explanation) -> bytes:
@@ -130,16 +239,29 @@ def heat_png(explanation: Explanation) -> bytes:
     return png(rgba)
 
 
-def picture_png(explanation: Explanation) -> bytes:
-    """What the network saw, as a PNG."""
-    return png(explanation.picture)
-
-
 def blended_png(explanation: Explanation, strength: float) -> bytes:
     """Picture and map in one PNG; strength 0 is the picture alone, 1 the map where it is hot."""
+    return png(blended(explanation, strength))
+
+
+def blended(explanation: Explanation, strength: float) -> np.ndarray:
+    """Picture and map in one: uint8 S×S×3."""
     share = (explanation.heat * strength)[..., None]
     mixed = explanation.picture * (1 - share) + colored(explanation.heat) * share
-    return png(mixed.round().astype(np.uint8))
+    return np.asarray(mixed.round(), dtype=np.uint8)
+
+
+def sheet_png(found: Sequence[Explanation], strength: float, columns: int = 6) -> bytes:
+    """Explanations of one size side by side in rows, as one PNG; at least one."""
+    side, gap = found[0].picture.shape[0], 4
+    columns = min(columns, len(found))
+    rows = -(-len(found) // columns)
+    shape = (rows * (side + gap) - gap, columns * (side + gap) - gap, 3)
+    sheet = np.full(shape, 255, dtype=np.uint8)
+    for number, one in enumerate(found):
+        y, x = (side + gap) * (number // columns), (side + gap) * (number % columns)
+        sheet[y : y + side, x : x + side] = blended(one, strength)
+    return png(sheet)
 
 
 def colored(heat: np.ndarray) -> np.ndarray:

@@ -204,20 +204,24 @@ def heat_map(
     kind: str,
     image: str,
     class_name: Annotated[str, Query(alias="class")],
+    method: str = "gradcam",
+    layer: Annotated[int | None, Query(ge=0)] = None,
     on: str = "",
 ) -> Response:
-    """What the network saw of an image (kind `picture`), and its Grad-CAM (kind `heat`): PNGs."""
+    """What the network saw of an image (kind `picture`), and its map (kind `heat`): PNGs."""
     from core.evaluation import explain
 
-    draw = {"picture": explain.picture_png, "heat": explain.heat_png}.get(kind)
-    if draw is None:
+    if kind not in ("picture", "heat"):
         raise HTTPException(404)
     run = runs.load(run_id)
     images = scored.of(run, on)
     digest = mistaken.digest_of(images.data(), image)
     content = image_path(images.dataset, digest).read_bytes()
-    found = explain.explain(run.model, content, class_name)
-    return Response(draw(found), media_type="image/png", headers=NOT_KEPT)
+    if kind == "picture":
+        drawn = explain.png(explain.seen(run.model, content))
+    else:
+        drawn = explain.heat_png(explain.explain(run.model, content, class_name, method, layer))
+    return Response(drawn, media_type="image/png", headers=NOT_KEPT)
 
 
 @api.get("/runs/{run_id}/documents/{kind}")

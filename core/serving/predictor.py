@@ -18,13 +18,13 @@ def predict(model: Path, content: bytes) -> Prediction:
     return classifiers.predicted(model, content)
 
 
-def maps(model: Path, content: bytes, class_name: str) -> tuple[str, str]:
-    """What the network saw and its Grad-CAM for a class, as data URLs.
+def maps(model: Path, content: bytes, class_name: str, method: str) -> tuple[str, str]:
+    """What the network saw and its map for a class by a method, as data URLs.
 
     Raises: ImageRefused, NotFound, RecipeRefused.
     """
-    found = explaining.explain(model, content, class_name)
-    return data_url(explaining.picture_png(found)), data_url(explaining.heat_png(found))
+    found = explaining.explain(model, content, class_name, method)
+    return data_url(explaining.png(found.picture)), data_url(explaining.heat_png(found))
 
 
 def data_url(content: bytes) -> str:

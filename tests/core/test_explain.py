@@ -15,6 +15,7 @@ from core.data import importing
 from core.errors import ImageRefused, NotFound, RecipeRefused
 from core.evaluation import explain as explaining
 from core.evaluation.explain import Explanation
+from core.evaluation.layers import layers
 from core.models import classifier as classifiers
 from core.models import network as networks
 from core.models.classifier import Classifier
@@ -118,7 +119,7 @@ def test_other_families_are_explained_too(tmp_path: Path, photo, name: str, size
 def test_maps_are_made_of_every_layout_of_features(name: str):
     """Height and width last, as convolutions have them, or before the channels, as Swin has."""
     square = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0))
-    heat = explaining.grad_cam(fresh(name, 64), square.to(torch.uint8), 1)
+    heat = explaining.heat_map(fresh(name, 64), square.to(torch.uint8), 1)
     assert heat.shape == (64, 64)
     assert np.isfinite(heat).all()
 
@@ -131,7 +132,7 @@ def test_nothing_that_the_classifier_is_given_is_left_out_of_the_map(name: str, 
     """Not one branch of several, and not what a shortcut goes past."""
     network = timm.create_model(name, num_classes=2).eval()
     inputs = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    layer, _ = explaining.target_of(network, inputs)
+    layer = layers(network, inputs)[-1].module
     seen = []
     hook = layer.register_forward_hook(lambda module, args, output: seen.append(output))
     with torch.no_grad():
@@ -144,7 +145,7 @@ def test_nothing_that_the_classifier_is_given_is_left_out_of_the_map(name: str, 
 def test_the_tokens_of_a_transformer_are_laid_out_row_by_row():
     network = timm.create_model("test_vit.r160_in1k", num_classes=2).eval()
     size = network.pretrained_cfg["input_size"][-1]
-    _, laid_out = explaining.target_of(network, torch.zeros(1, 3, size, size))
+    laid_out = layers(network, torch.zeros(1, 3, size, size))[-1].reshape
     height, width = network.patch_embed.grid_size
     prefix = torch.full((network.num_prefix_tokens,), -1.0)
     tokens = torch.cat([prefix, torch.arange(height * width)])[None, :, None]
@@ -176,7 +177,7 @@ def test_explanations_change_no_prediction_that_runs_beside_them(trained: Traine
 
 
 def test_pictures_of_an_explanation_have_its_size(explained: Explanation):
-    assert np.array_equal(decoded(explaining.picture_png(explained)), explained.picture)
+    assert np.array_equal(decoded(explaining.png(explained.picture)), explained.picture)
     heat = decoded(explaining.heat_png(explained))
     assert heat.shape == (64, 64, 4)
     assert np.array_equal(heat[..., 3], (explained.heat * 255).astype(np.uint8))

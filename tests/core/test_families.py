@@ -136,7 +136,7 @@ def test_it_is_explained(classifier: Classifier):
     square = torch.randint(0, 256, (3, size, size), generator=random).to(torch.uint8)
     speaks = False
     for number in range(len(CLASSES)):
-        heat = explaining.grad_cam(classifier, square, number)
+        heat = explaining.heat_map(classifier, square, number)
         assert heat.shape == (size, size)
         assert np.isfinite(heat).all()
         assert heat.min() >= 0
