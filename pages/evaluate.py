@@ -12,7 +12,17 @@ from core.runs import run as runs
 from core.runs import scored
 from core.runs.run import Run
 from core.runs.scored import Scored
-from pages import averaging, calibration, explaining, grid, operating, run_map, trying, widgets
+from pages import (
+    averaging,
+    calibration,
+    explaining,
+    grid,
+    operating,
+    run_map,
+    taking,
+    trying,
+    widgets,
+)  # fmt: skip
 
 FEW_IMAGES = 30
 # More than fit on a screen as a table.
@@ -193,6 +203,7 @@ VIEWS: dict[str, View] = {
     "Calibration": calibrated,
     "Mistakes": mistakes,
     "Map": run_map.view,
+    "Take along": taking.view,
 }
 st.title("Evaluate")
 st.caption(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from core.recipe import choices, fields, number_or_yaml, value_of
 from core.runs import run as runs
 from core.runs.run import Run, State
 from core.schema import Recipe
+from core.text import markdown
 from core.training.events import PHASES, Event
 
 PARTS = Path(__file__).parent / "components"
@@ -49,8 +49,7 @@ ICONS: dict[State, str] = {
 
 def plain(text: object) -> str:
     """Text that Markdown shows literally: names come from files and may hold anything."""
-    line = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>$~:&@])", r"\\\1", line)
+    return markdown(text)
 
 
 def refusal(error: HeadstartError) -> None:

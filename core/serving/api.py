@@ -9,9 +9,11 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +33,7 @@ PREVIEWS = 12
 LARGE = 1024
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "private, no-store"}
+CLOSED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 api = FastAPI(title="Headstart", docs_url=None, redoc_url=None)
 Offset = Annotated[int, Query(ge=0)]
@@ -219,6 +222,53 @@ def heat_map(
     else:
         drawn = explain.heat_png(explain.explain(run.model, content, class_name, method, layer))
     return Response(drawn, media_type="image/png", headers=NOT_KEPT)
+
+
+@api.get("/runs/{run_id}/documents/{kind}")
+def run_document(run_id: str, kind: str) -> Response:
+    """A document of a run: its `report` (HTML), its model `card` (Markdown) or its `recipe`."""
+    from core.documents.taking import DOCUMENTS, file_name
+
+    if kind not in DOCUMENTS:
+        raise HTTPException(404)
+    run, wanted = runs.load(run_id), DOCUMENTS[kind]
+    content = wanted.make(run).encode("utf-8", "replace")
+    return attached(content, file_name(run, wanted.ending), wanted.media_type)
+
+
+@api.get("/runs/{run_id}/plates/{name}.{form}")
+def run_plate(run_id: str, name: str, form: str, part: str = "test", on: str = "") -> Response:
+    """A figure of an evaluation as SVG or PNG, or its data as CSV.
+
+    on: the key of another dataset that it scored; "" for its own images.
+    """
+    from core.documents.taking import file_name, plate
+    from core.evaluation.plates import FORMS
+
+    run = runs.load(run_id)
+    content = plate(run, scored.of(run, on), part, name, form)
+    return attached(content, file_name(run, f"{part} {name}.{form}"), FORMS[form].media_type)
+
+
+@api.get("/runs/{run_id}/pack")
+def run_pack(run_id: str) -> FileResponse:
+    """A zip of the model's folder with its card and its recipe."""
+    from core.documents.taking import file_name, packed
+
+    run = runs.load(run_id)
+    path, name = packed(run), file_name(run, "model.zip")
+    gone = BackgroundTask(path.unlink, missing_ok=True)
+    return FileResponse(path, 200, NOT_KEPT, "application/zip", gone, filename=name)
+
+
+def attached(content: bytes, name: str, media_type: str) -> Response:
+    """A file to be kept, not to be opened here: in it nothing would run or be loaded."""
+    headers = {
+        **NOT_KEPT,
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}",
+        "Content-Security-Policy": CLOSED,
+    }
+    return Response(content, media_type=media_type, headers=headers)
 
 
 # --- the guard in front of everything --------------------------------------------------------

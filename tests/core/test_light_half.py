@@ -11,7 +11,8 @@ LIGHT = (
     "core.data.twins "
     "core.jobs core.processes core.auditing.kinds core.auditing.findings "
     "core.models.catalog core.training.events core.evaluation.scores core.evaluation.metrics "
-    "core.evaluation.calibration core.evaluation.charts core.runs.run core.runs.queue core.schema"
+    "core.evaluation.calibration core.evaluation.charts core.evaluation.plates core.text "
+    "core.runs.run core.runs.queue core.schema"
 )
 ASK = (
     "import sys, {modules}; print([m for m in ('torch', 'timm', 'streamlit') if m in sys.modules])"
