@@ -126,7 +126,8 @@ def content_of(dataset: Dataset, name: str) -> bytes:
 
 def sheet(run: Run, images: Scored, found: Evaluation) -> None:
     """The maps of up to 24 images of a class at once."""
-    with st.expander("Contact sheet of a class", icon=":material/grid_on:"), st.form("sheet"):
+    st.subheader("Contact sheet of a class")
+    with st.form("sheet"):
         left, middle, right = st.columns(3)
         name = left.selectbox("Class", found.classes, key=f"sheet class {run.id}")
         kind = middle.selectbox(
@@ -136,12 +137,13 @@ def sheet(run: Run, images: Scored, found: Evaluation) -> None:
             "Method", list(explaining.METHODS), key="sheet method",
             format_func=lambda key: explaining.METHODS[key].title,
         )  # fmt: skip
-        if not st.form_submit_button("Draw it", icon=":material/grid_on:"):
-            return
-        chosen = sheets.names(found.scores, found.classes, name, kind)
-        with st.spinner(f"Computing {len(chosen)} maps…"):
-            png = widgets.refused(
-                lambda: sheets.sheet(run.model, images.data(), chosen, name, method, STRENGTH)
-            )
-        if png is not None:
-            st.image(png, caption=f"What speaks for {name} in {len(chosen)} images of it")
+        pressed = st.form_submit_button("Draw it", icon=":material/grid_on:")
+    if not pressed:
+        return
+    chosen = sheets.names(found.scores, found.classes, name, kind)
+    with st.spinner(f"Computing {len(chosen)} maps…"):
+        png = widgets.refused(
+            lambda: sheets.sheet(run.model, images.data(), chosen, name, method, STRENGTH)
+        )
+    if png is not None:
+        st.image(png, caption=f"What speaks for {name} in {len(chosen)} images of it")

@@ -29,6 +29,7 @@ from core.models import network as networks
 from core.models.classifier import SUMS, Classifier
 
 _one_at_a_time = threading.Lock()
+SHUFFLES = 3
 
 
 @dataclass(frozen=True)
@@ -113,25 +114,31 @@ def sanity(
 ) -> float:
     """How alike the map is to that of the same network with its head's weights shuffled.
 
-    The rank correlation of both maps (Adebayo et al. 2018), −1 to 1; 1 for maps that do not depend
-    on the head at all, which therefore say nothing about the class. 0 where one has no shape.
+    The rank correlation of both maps (Adebayo et al. 2018), −1 to 1, the mean of three shuffles; 1
+    for maps that do not depend on the head at all, which therefore say nothing about the class.
     Raises: as `explain`.
     """
-    from scipy.stats import spearmanr
-
     with _one_at_a_time:
         classifier = own(folder)
         square = seen_in(classifier, content)
         number = number_of(classifier, square, class_name)
-        maps = [
-            heat_map(one, square, number, method, layer)
-            for one in (classifier, shuffled(classifier))
-        ]
-    if np.array_equal(maps[0], maps[1]):
+        heat = heat_map(classifier, square, number, method, layer)
+        others = (
+            heat_map(shuffled(classifier, seed), square, number, method, layer)
+            for seed in range(SHUFFLES)
+        )
+        return float(np.mean([likeness(heat, other) for other in others]))
+
+
+def likeness(heat: np.ndarray, other: np.ndarray) -> float:
+    """The rank correlation of two maps; 0 where one of them has no shape and the other has."""
+    from scipy.stats import spearmanr
+
+    if np.array_equal(heat, other):
         return 1.0
-    if any(np.ptp(one) == 0 for one in maps):
+    if np.ptp(heat) == 0 or np.ptp(other) == 0:
         return 0.0
-    return float(spearmanr(maps[0].ravel(), maps[1].ravel()).statistic)
+    return float(spearmanr(heat.ravel(), other.ravel()).statistic)
 
 
 def shuffled(classifier: Classifier, seed: int = 0) -> Classifier:
