@@ -8,6 +8,7 @@ from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.runs import run as runs
 from core.runs.run import Run
+from core.runs.status import status_of
 from pages import dividing, findings, widgets
 
 
@@ -68,7 +69,7 @@ def first_model(dataset: Dataset) -> None:
 def first_result(run: Run) -> None:
     """The state of the first model, then its accuracy."""
     events = run.events()
-    status = runs.status(run, events)
+    status = status_of(run, events)
     if status.state in runs.LIVE:
         text = runs.STATES[status.state] if status.state != "running" else widgets.phase(status)
         st.progress(min(1.0, status.share) if status.state == "running" else 0.0, text=text)

@@ -9,7 +9,8 @@ import streamlit as st
 from core.errors import HeadstartError
 from core.evaluation import charts
 from core.runs import run as runs
-from core.runs.run import Run, Status
+from core.runs.run import Run
+from core.runs.status import Status, status_of
 from core.training.events import Event, Note, epochs_of, steps_of
 from core.training.remedies import in_words
 from pages import widgets
@@ -24,7 +25,7 @@ RESUME_HELP = "Goes on from the last checkpoint."
 def watch(run: Run) -> None:
     """Everything about one run that may change while it is looked at."""
     events = run.events()
-    status = runs.status(run, events)
+    status = status_of(run, events)
     head(run, status)
     if status.state in runs.LIVE:
         st.session_state["watched"] = run.id

@@ -15,6 +15,7 @@ from core.errors import HeadstartError
 from core.recipe import choices, fields, number_or_yaml, value_of
 from core.runs import run as runs
 from core.runs.run import Run, State
+from core.runs.status import Status
 from core.schema import Recipe
 from core.text import markdown
 from core.training.events import PHASES, Event
@@ -227,7 +228,7 @@ def query(**parameters: str) -> str:
     return urlencode(parameters)
 
 
-def phase(status: runs.Status) -> str:
+def phase(status: Status) -> str:
     """What a running training does now, in words."""
     text = PHASES[status.phase]
     if status.epochs and status.phase in ("head", "tune"):

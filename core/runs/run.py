@@ -8,7 +8,7 @@ the worker while it lives), `stop` (asks the worker to stop), `checkpoint/`, `mo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -36,7 +36,7 @@ from core.storage import (
     write_json,
 )  # fmt: skip
 from core.training import events as event_log
-from core.training.events import Ended, EpochEnded, Event, Progress, Started
+from core.training.events import Ended, Event, Started
 
 State = Literal["created", "queued", "starting", "running", "stopping", "interrupted", "finished",
                 "stopped", "failed"]  # fmt: skip
@@ -297,79 +297,6 @@ def result_of(events: Iterable[Event]) -> Json:
     """The latest figures of a run; empty before it was ever scored."""
     known = reversed(list(events))
     return next((e.result for e in known if isinstance(e, Ended) and e.result), {})
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the Train page shows of one run."""
-
-    state: State
-    place: int  # in the queue, 1 is next; 0 if not in it
-    phase: str
-    epoch: int
-    epochs: int
-    share: float  # done of the present phase, 0–1
-    seconds_left: float | None
-    images_per_second: float
-    memory_mb: float
-    device: str
-
-
-def status(run: Run, events: list[Event]) -> Status:
-    """The present state of a run in numbers, from its events."""
-    started = last_of(events, lambda e: isinstance(e, Started))
-    progress = last_of(events, lambda e: isinstance(e, Progress))
-    epoch = last_of(events, lambda e: isinstance(e, EpochEnded))
-    waiting = queue.entry(run.id)
-    state = state_of(run, events)
-    current = progress if isinstance(progress, Progress) else Progress("decode", 0, 1, 0.0, 0.0)
-    epochs = started.epochs if isinstance(started, Started) else run.recipe.schedule.epochs
-    return Status(
-        state=state,
-        place=waiting.place if waiting else 0,
-        phase=current.phase,
-        # The epoch under way; before and after, the last one that ended.
-        epoch=current.epoch or epoch.epoch
-        if isinstance(epoch, EpochEnded) and current.phase in (epoch.phase, "finish")
-        else 0,
-        epochs=epoch.epochs
-        if isinstance(epoch, EpochEnded) and current.phase in (epoch.phase, "finish")
-        else epochs,
-        share=current.done / max(1, current.total),
-        seconds_left=seconds_left(run, events, current) if state == "running" else None,
-        images_per_second=current.images_per_second,
-        memory_mb=current.memory_mb,
-        device=started.device if isinstance(started, Started) else "",
-    )
-
-
-def last_of(events: list[Event], wanted: Callable[[Event], bool]) -> Event | None:
-    """The latest event that is wanted."""
-    return next((event for event in reversed(events) if wanted(event)), None)
-
-
-def seconds_left(run: Run, events: list[Event], current: Progress) -> float | None:
-    """Time to the end of the present phase, from its own pace; None where that says nothing yet.
-
-    In fine-tuning the phases before the network's own are short, and end in its beginning.
-    """
-    if current.phase == "head" or not current.done or not current.images_per_second:
-        return None
-    if current.phase != "tune":
-        return (current.total - current.done) / current.images_per_second
-    ended_epochs = [
-        e for e in events if isinstance(e, EpochEnded) and e.phase == "tune" and e.epoch
-    ]
-    if ended_epochs:
-        recent = ended_epochs[-3:]
-        each = sum(e.seconds for e in recent) / len(recent)
-        return each * recent[-1].epochs * (1 - current.done / current.total)
-    epoch_zero = next((e for e in events if isinstance(e, EpochEnded) and e.phase == "tune"), None)
-    started = next((e for e in reversed(events) if isinstance(e, Started)), None)
-    if epoch_zero is None or started is None:
-        return None
-    images = started.images["train"] * epoch_zero.epochs * (1 - current.done / current.total)
-    return images / current.images_per_second
 
 
 LOG_TAIL = 20_000

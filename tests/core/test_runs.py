@@ -20,6 +20,7 @@ from core.processes import ROOT
 from core.runs import queue
 from core.runs import run as runs
 from core.runs.run import Run
+from core.runs.status import status_of
 from core.storage import read_lines
 from core.training.events import epochs_of
 
@@ -130,13 +131,13 @@ def test_queued_runs_train_one_after_the_other_and_outlive_who_queued_them(datas
     queue.add(first.id)
     queue.add(second.id)
     assert [e.place for e in queue.entries()] == [1, 2]
-    assert runs.status(second, []).place == 2
+    assert status_of(second, []).place == 2
     environment = {**os.environ, "HEADSTART_HOME": str(home)}
     server = subprocess.Popen([sys.executable, "-m", "core", "worker"], cwd=ROOT, env=environment)
     try:
         wait(lambda: runs.state_of(first) == "running")
         assert runs.state_of(second) == "queued"
-        assert runs.status(second, []).place == 1
+        assert status_of(second, []).place == 1
         server.kill()
         server.wait()
         wait(lambda: runs.state_of(first) == "finished")
