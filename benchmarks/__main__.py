@@ -28,6 +28,7 @@ MEASURES = {
     "quick": "benchmarks.quick",
     "step": "benchmarks.step",
     "predict": "benchmarks.predict",
+    "evaluate": "benchmarks.evaluate",
 }
 OTHERS = ("growth", "coverage", "accuracy")
 Names = Annotated[str, typer.Option(help="Separated by commas.")]
