@@ -247,10 +247,10 @@ def in_words(found: Comparison, first: str = "A", second: str = "B") -> str:
             "image. Train both on one dataset with the same split and the same seed."
             + corrected(found.relabelled)
         )
-    few = f" {found.n:,} images are few: only large differences show." * (found.n < FEW_IMAGES)
+    few = " So few images show large differences only." * (found.n < FEW_IMAGES)
     return (
-        f"On the {found.n:,} test images of both, {first} is right on {found.only_first:,} where "
-        f"{second} is wrong, {second} on {found.only_second:,} where {first} is wrong. "
+        f"On the test images of both (n = {found.n:,}), {first} is right on {found.only_first:,} "
+        f"where {second} is wrong, {second} on {found.only_second:,} where {first} is wrong. "
         f"{verdict(found, first, second)}{few}{corrected(found.relabelled)}"
     )
 
