@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -13,6 +13,7 @@ from core.evaluation.intervals import Figure
 from core.runs import run as runs
 from core.runs.run import Run
 from core.storage import Json
+from core.training.remedies import shown
 
 WEIGHTS = "model.safetensors"
 # What batch norms remember of the images is counted, not learned.
@@ -27,9 +28,9 @@ COLUMNS = {
     "seconds": "Time that the training took; of one that was resumed, since then.",
     "size_mb": "What the classifier's folder takes on the disk, in millions of bytes.",
     "parameters_m": "Numbers that the classifier has learned or was given, in millions.",
-    "milliseconds": "Time for one image on the device that trained it: the median of a few images, "
-    "one after the other, at the end of the training; reading the file is not counted. Empty for "
-    "runs that were trained before this was measured.",
+    "milliseconds": "Time that one image takes on the device that trained it, measured at the end "
+    "of the training: the fastest of a few, since other work on the machine only slows them. "
+    "Reading the file is not counted. Empty for runs that were trained before this was measured.",
 }
 
 
@@ -117,3 +118,12 @@ def recipe_rows(found: Sequence[Run]) -> dict[str, list[object]]:
     known = [run.recipe for run in found]
     rows = {name: [recipes.value_of(one, name) for one in known] for name, _ in recipes.fields()}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def recipe_table(found: Mapping[str, Run]) -> list[Json]:
+    """What differs in the recipes of some runs, by what each is called, as rows in words."""
+    help_of = {name: info.description for name, info in recipes.fields()}
+    return [
+        {"field": name, **dict(zip(found, map(shown, row), strict=True)), "meaning": help_of[name]}
+        for name, row in recipe_rows([*found.values()]).items()
+    ]
