@@ -8,6 +8,7 @@ difference is written, it is the first's figure less the second's.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,9 @@ from core.evaluation import counts as counting
 from core.evaluation import metrics
 from core.evaluation.counts import Counts, Measure
 from core.evaluation.intervals import Z95, Figure, of_mean, variance, wilson
+from core.evaluation.metrics import Kind
 from core.evaluation.scores import Scores
+from core.storage import Json
 
 # p below which one is called better, and below which it is not counted out; images that are few.
 SIGNIFICANT, RARE, FEW_IMAGES = 0.05, 0.01, 30
@@ -289,3 +292,41 @@ def better(name: str, found: Difference, first: str = "A", second: str = "B") ->
     if low is None or high is None or low <= 0 <= high:
         return "not known"
     return first if (low > 0) != (name in LOWER_IS_BETTER) else second
+
+
+def table(found: Comparison, first: str = "A", second: str = "B") -> list[Json]:
+    """The differences as rows in words: both figures, their difference, and who is better."""
+    return [
+        {
+            "figure": metrics.KINDS[name].title,
+            first: metrics.KINDS[name].written(one.first),
+            second: metrics.KINDS[name].written(one.second),
+            f"{first} − {second}": metrics.KINDS[name].written(one.difference.value),
+            "95 % interval": metrics.KINDS[name].interval(one.difference),
+            "better": better(name, one, first, second),
+            "images": one.difference.n,
+            "meaning": metrics.KINDS[name].help,
+        }
+        for name, one in found.differences.items()
+    ]
+
+
+def side_by_side(found: Mapping[str, Mapping[str, Figure]]) -> list[Json]:
+    """The figures of several classifiers, by what each is called, as rows in words.
+
+    A figure that means nothing for one of them (top 5 of four classes) is empty there.
+    """
+    return [
+        {
+            "figure": kind.title,
+            **{who: cell(kind, figures.get(name)) for who, figures in found.items()},
+            "meaning": kind.help,
+        }
+        for name, kind in metrics.KINDS.items()
+        if any(name in figures for figures in found.values())
+    ]
+
+
+def cell(kind: Kind, figure: Figure | None) -> str:
+    """A figure with its interval, short."""
+    return "" if figure is None else f"{kind.written(figure.value)} ({kind.interval(figure)})"
