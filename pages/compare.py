@@ -18,6 +18,8 @@ from pages import grid, widgets
 # As many as the theme has colors that are told apart well.
 MOST_RUNS = 8
 LETTERS = "ABCDEFGH"
+# Of a run's name, where its id stands behind it.
+LONGEST_NAME = 22
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def board(entries: list[Entry]) -> None:
         name: st.column_config.NumberColumn(title, format=form, help=leaderboard.COLUMNS[name])
         for name, (title, form) in forms.items()
     }
+    columns["name"] = st.column_config.TextColumn("name", width=180)
     st.dataframe(
         [entry.row() for entry in entries], hide_index=True, alt="Runs, the most accurate first",
         column_config=columns,
@@ -69,7 +72,7 @@ def board(entries: list[Entry]) -> None:
     if timed:
         st.plotly_chart(
             diagrams.accuracy_by_time(
-                [one.run.name for one in timed],
+                [f"{one.run.name[:LONGEST_NAME]} · {one.run.id}" for one in timed],
                 [one.milliseconds for one in timed if one.milliseconds is not None],
                 [one.accuracy for one in timed],
             ),
@@ -78,8 +81,8 @@ def board(entries: list[Entry]) -> None:
     untimed = len(entries) - len(timed)
     if untimed:
         st.caption(
-            f"Of {untimed} of these runs it is not known how long one image takes: they were "
-            "trained before that was measured."
+            f"Not in the plot: {untimed} of {len(entries)}, trained before the time for one image "
+            "was measured."
         )
 
 
@@ -182,7 +185,10 @@ def images(chosen: Chosen) -> None:
     if not versus.compared(*(chosen.runs[letter] for letter in pair)).n:
         st.info(f"{pair[0]} and {pair[1]} share no test image.")
         return
-    st.caption("True class, and what the other said instead. Choose an image to see what both say.")
+    st.caption(
+        "True class, what the other said instead, and how sure each is. Choose an image to see all "
+        "that both say of it."
+    )
     for column, (one, other) in zip(st.columns(2), (pair, pair[::-1]), strict=True):
         with column:
             st.markdown(f"**{one}** is right, **{other}** is wrong")

@@ -30,7 +30,7 @@ COLUMNS = {
     "parameters_m": "Numbers that the classifier has learned or was given, in millions.",
     "milliseconds": "Time that one image takes on the device that trained it, measured at the end "
     "of the training: the fastest of a few, since other work on the machine only slows them. "
-    "Reading the file is not counted. Empty for runs that were trained before this was measured.",
+    "Reading the file is not counted. None: the run is older than this measurement.",
 }
 
 

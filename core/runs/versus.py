@@ -79,8 +79,7 @@ def listed(first: Run, second: Run, offset: int, limit: int) -> Json:
             "name": both.first.images[k],
             "sha256": hashes.get(both.first.images[k], ""),
             "title": f"{classes[both.first.labels[k]]}, not {classes[both.second.predicted[k]]}",
-            "caption": f"{both.first.confidence[k]:.0%} sure, the other "
-            f"{both.second.confidence[k]:.0%}",
+            "caption": f"{both.first.confidence[k]:.0%} and {both.second.confidence[k]:.0%} sure",
         }
         for k in chosen[offset : offset + limit]
     ]

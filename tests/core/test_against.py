@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 
 import numpy as np
@@ -14,9 +15,11 @@ from scipy.stats import binomtest
 from core import recipe as recipes
 from core.errors import NotFound
 from core.evaluation import against, counts, metrics
+from core.evaluation import scores as scoring
 from core.evaluation.scores import Scores, softmax
 from core.runs import leaderboard, versus
 from core.runs import run as runs
+from tests.core.conftest import sentence
 
 ANIMALS = ("ant", "bee", "wasp")
 
@@ -249,3 +252,25 @@ def test_images_that_one_has_right_come_with_the_surest_mistake_first():
     logits = np.array([[0, 1], [0, 1], [0, 4], [1, 0]])
     both = against.shared(one, ("ant", "bee"), scored(labels, softmax(logits)), ("ant", "bee"))
     assert versus.won(both).tolist() == [2, 0, 3]
+
+
+def test_the_route_lists_the_images_that_one_run_has_right_and_another_wrong(client, served):
+    again = shutil.copytree(served.run.folder, served.run.folder.with_name("spoiledcopy1"))
+    facts = (again / "run.json").read_text().replace(served.run.id, again.name)
+    (again / "run.json").write_text(facts)
+    try:
+        scores = scoring.load(again / "predictions.parquet")
+        wrong = softmax(3 * np.eye(2)[1 - scores.labels])
+        scoring.save(
+            dataclasses.replace(scores, probabilities=wrong), again / "predictions.parquet"
+        )
+        own = scoring.load(served.run.predictions).part("test")
+        right = int((own.predicted == own.labels).sum())
+        address = f"/api/runs/{served.run.id}/images"
+        answer = client.get(address, params={"against": again.name}).json()
+        assert answer["total"] == len(answer["items"]) == right > 0
+        assert client.get(answer["items"][0]["src"]).status_code == 200
+        assert client.get(address, params={"against": served.run.id}).json()["total"] == 0
+        sentence(client.get(address, params={"against": "nosuchrun"}), 404)
+    finally:
+        shutil.rmtree(again)
