@@ -12,6 +12,9 @@ from core.evaluation.curves import Curve
 from core.evaluation.intervals import Figure, wilson
 from core.evaluation.reliability import Reliability
 
+# Lines of like colors are told apart by these.
+DASHES = ("solid", "dash", "dot", "dashdot")
+
 
 def reliability(found: Mapping[str, Reliability]) -> go.Figure:
     """Accuracy by confidence, with 95 % intervals, and below how many images each bin has.
@@ -67,9 +70,10 @@ def overlaid(kind: str, found: Mapping[str, Curve]) -> go.Figure:
     """One curve of each of several runs, by what the run is called, over each other."""
     chart = curves(kind, [])
     axes = AXES[kind]
-    for name, curve in found.items():
+    for number, (name, curve) in enumerate(found.items()):
         chart.add_scatter(
-            x=curve.x, y=curve.y, mode="lines", line={"width": 2},
+            x=curve.x, y=curve.y, mode="lines",
+            line={"width": 2, "dash": DASHES[number % len(DASHES)]},
             name=f"{shown(name)} (area {curve.area:.3f})",
             hovertemplate=f"{axes.x} %{{x:.1%}}, {axes.y} %{{y:.1%}}<extra>{shown(name)}</extra>",
         )  # fmt: skip
