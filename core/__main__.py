@@ -18,7 +18,16 @@ from typing import Annotated
 
 import typer
 
-from core import correcting, deciding, examining, gathering, machine, reference, reporting
+from core import (
+    contrasting,
+    correcting,
+    deciding,
+    examining,
+    gathering,
+    machine,
+    reference,
+    reporting,
+)
 from core import recipe as recipes
 from core.asking import AsJson, Data, found_dataset, found_run
 from core.data.importing import import_all
@@ -53,6 +62,7 @@ app.add_typer(correcting.app)
 app.add_typer(examining.app)
 app.add_typer(deciding.app)
 app.add_typer(reporting.app)
+app.add_typer(contrasting.app)
 
 
 Settings = Annotated[

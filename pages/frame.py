@@ -18,6 +18,7 @@ PAGES = {
         ":material/fact_check:",
         "See where a classifier is right and wrong.",
     ),
+    "compare.py": ("Compare", ":material/compare_arrows:", "Choose between trained classifiers."),
     "predict.py": ("Predict", ":material/image_search:", "Classify a photo of your own."),
 }
 

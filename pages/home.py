@@ -23,7 +23,11 @@ STEPS = (
         "See how often it is right, where it is wrong, and what it looked at.",
     ),
     (
-        "predict.py", ":material/image_search:", "5. Predict",
+        "compare.py", ":material/compare_arrows:", "5. Compare",
+        "See which of several classifiers is better, and whether that is more than chance.",
+    ),
+    (
+        "predict.py", ":material/image_search:", "6. Predict",
         "Classify photos that it has never seen.",
     ),
 )  # fmt: skip

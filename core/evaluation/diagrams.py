@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.evaluation.charts import AXES, MARGIN, curves, shown
+from core.evaluation.charts import AXES, MARGIN, curves, figure, shown
 from core.evaluation.curves import Curve
-from core.evaluation.intervals import wilson
+from core.evaluation.intervals import Figure, wilson
 from core.evaluation.reliability import Reliability
+
+# Lines of like colors are told apart by these.
+DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def reliability(found: Mapping[str, Reliability]) -> go.Figure:
@@ -61,3 +64,44 @@ def operating(kind: str, curve: Curve, x: float, y: float) -> go.Figure:
     )  # fmt: skip
     chart.update_layout(height=340)
     return chart
+
+
+def overlaid(kind: str, found: Mapping[str, Curve]) -> go.Figure:
+    """One curve of each of several runs, by what the run is called, over each other."""
+    chart = curves(kind, [])
+    axes = AXES[kind]
+    for number, (name, curve) in enumerate(found.items()):
+        chart.add_scatter(
+            x=curve.x, y=curve.y, mode="lines",
+            line={"width": 2, "dash": DASHES[number % len(DASHES)]},
+            name=f"{shown(name)} (area {curve.area:.3f})",
+            hovertemplate=f"{axes.x} %{{x:.1%}}, {axes.y} %{{y:.1%}}<extra>{shown(name)}</extra>",
+        )  # fmt: skip
+    chart.update_layout(title_text=f"{kind} of all classes as one")
+    return below(chart)
+
+
+def below(chart: go.Figure) -> go.Figure:
+    """A chart with its legend below it, where long names have a line each."""
+    chart.update_layout(
+        legend={"orientation": "v", "y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"}
+    )
+    return chart
+
+
+def accuracy_by_time(
+    names: Sequence[str], milliseconds: Sequence[float], found: Sequence[Figure]
+) -> go.Figure:
+    """Accuracy with its 95 % interval over the time for one image: a point for each run."""
+    chart = figure("Accuracy against time for one image", 380)
+    for name, time, one in zip(names, milliseconds, found, strict=True):
+        value, low, high = one.value or 0.0, one.low or 0.0, one.high or 0.0
+        chart.add_scatter(
+            x=[time], y=[value], mode="markers", name=shown(name), marker={"size": 11},
+            error_y={"array": [high - value], "arrayminus": [value - low], "thickness": 1.2},
+            hovertemplate=f"%{{x:.3g}} ms, {value:.1%} right (95 %: {low:.1%} to {high:.1%}, "
+            f"n = {one.n:,})<extra>{shown(name)}</extra>",
+        )  # fmt: skip
+    chart.update_xaxes(title="milliseconds for one image", rangemode="tozero")
+    chart.update_yaxes(title="test accuracy", tickformat=".0%")
+    return below(chart)

@@ -23,7 +23,7 @@ from core.data import images
 from core.errors import HeadstartError, NotFound
 from core.evaluation import mistakes as mistaken
 from core.runs import run as runs
-from core.runs import scored
+from core.runs import scored, versus
 from core.serving import listing, packing, uploads
 from core.settings import settings
 from core.storage import write_bytes
@@ -181,16 +181,23 @@ def run_images(
     limit: Limit = 100,
     order: Literal["sure", "loss", "pair"] = "sure",
     on: str = "",
+    against: str = "",
 ) -> dict[str, Any]:
     """Scored images of a run: a cell of the confusion matrix, else all mistakes.
 
-    on: the key of another dataset that it scored; "" for its own images.
+    on: the key of another dataset that it scored; "" for its own images. against: another run;
+    then the test images that the run has right and that one wrong.
     """
     run = runs.load(run_id)
     images = scored.of(run, on)
-    found = mistaken.listed(
-        images.predictions, images.data(), run.classes, split, true, predicted, offset, limit, order
-    )
+    found = (
+        versus.listed(run, runs.load(against), offset, limit)
+        if against
+        else mistaken.listed(
+            images.predictions, images.data(), run.classes, split, true, predicted, offset, limit,
+            order,
+        )
+    )  # fmt: skip
     items = [
         {**listing.pictures(images.dataset, one["sha256"]), "id": one["name"], **one}
         for one in found["items"]

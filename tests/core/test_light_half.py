@@ -11,6 +11,7 @@ LIGHT = (
     "core.data.twins "
     "core.jobs core.processes core.auditing.kinds core.auditing.findings "
     "core.models.catalog core.training.events core.evaluation.scores core.evaluation.metrics "
+    "core.evaluation.against core.runs.versus core.runs.leaderboard "
     "core.evaluation.calibration core.evaluation.charts core.evaluation.plates core.text "
     "core.runs.run core.runs.queue core.schema"
 )

@@ -59,6 +59,14 @@ def test_the_whole_path_from_a_zip_to_an_explained_prediction(zip_path, tmp_path
     assert views["used"] == list(views["views"])
     assert views["saved"]["low"] <= views["saved"]["value"] <= views["saved"]["high"]
 
+    board = said("leaderboard", "insects")["runs"]
+    assert [one["run"] for one in board] == [run] and board[0]["milliseconds"] > 0
+    (same,) = said("compare-runs", run, run)["pairs"]
+    assert (same["n"], same["p"], same["only_first"], same["only_second"]) == (6, 1, 0, 0)
+    assert same["differences"]["accuracy"]["difference"]["value"] == 0
+    alone = shell("compare-runs", run)
+    assert alone.returncode == 2 and "Too few" in alone.stderr
+
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(_first_photo(zip_path))
     table = tmp_path / "table.csv"

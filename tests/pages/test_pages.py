@@ -23,13 +23,14 @@ from core.runs.worker import work
 from core.training.events import EpochEnded, Note, Progress
 from tests.pages.opening import opened, texts, waited
 
-PAGES = ("home", "data", "recipe", "train", "evaluate", "predict")
+PAGES = ("home", "data", "recipe", "train", "evaluate", "compare", "predict")
 EMPTY = {
     "home": "There is no data yet",
     "data": "There is no dataset yet",
     "recipe": "There is no dataset yet",
     "train": "No training has been started yet",
     "evaluate": "No run has finished yet",
+    "compare": "There is no dataset yet",
     "predict": "There is no trained classifier yet",
 }
 SMALL = ["image.size=32", "schedule.epochs=5"]
