@@ -26,7 +26,7 @@ def view(run: Run) -> None:
     if job is not None and job.state in jobs.LIVE:
         working.follow(job)
         return
-    if job is not None:
+    if job is not None and job.id in working.awaited():
         working.failure(job)
     gain = averaged.known(run.folder)
     label = "Measure again" if gain else "Measure it on validation images"

@@ -27,7 +27,7 @@ def view(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     if job is not None and job.state in jobs.LIVE:
         working.follow(job)
         return
-    if job is not None:
+    if job is not None and job.id in working.awaited():
         working.failure(job)
     points = run_map.load(images, part)
     if points is None:

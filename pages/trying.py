@@ -20,7 +20,7 @@ def view(run: Run) -> None:
         st.rerun()
     if job is not None and live:
         working.follow(job)
-    elif job is not None:
+    elif job is not None and job.id in working.awaited():
         working.failure(job)
     with st.expander("Try it on other labelled photos", icon=":material/fact_check:"):
         st.caption(

@@ -32,7 +32,7 @@ def decoded(url: str) -> Image.Image:
 def test_the_predict_page_gets_a_prediction_and_two_pictures(trained: Trained):
     content = trained.photo("bees/02.jpg")
     assert predictor.predict(trained.run.model, content).classes[0] == "bees"
-    seen, heat = predictor.maps(trained.run.model, content, "bees")
+    seen, heat = predictor.maps(trained.run.model, content, "bees", "gradcam")
     assert decoded(seen).size == decoded(heat).size == (64, 64)
 
 
