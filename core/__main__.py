@@ -23,6 +23,7 @@ from core import (
     correcting,
     deciding,
     examining,
+    explaining,
     gathering,
     machine,
     reference,
@@ -61,6 +62,7 @@ app.add_typer(gathering.app)
 app.add_typer(correcting.app)
 app.add_typer(examining.app)
 app.add_typer(deciding.app)
+app.add_typer(explaining.app)
 app.add_typer(reporting.app)
 app.add_typer(contrasting.app)
 
@@ -264,40 +266,6 @@ def predict(
     result = [{"file": str(path), **outcome_facts(outcome)} for path, outcome in rows]
     lines = [f"{r['file']}: {r.get('prediction') or r['error']}" for r in result]
     say({"run": run.id, "predictions": result}, as_json, "\n".join(lines) or "There are no images.")
-
-
-@app.command()
-def explain(
-    run_id: Annotated[str, typer.Argument(metavar="RUN")],
-    image: Annotated[Path, typer.Argument(help="One image.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")],
-    class_name: Annotated[
-        str | None, typer.Option("--class", help="Explain this class; else the predicted one.")
-    ] = None,
-    strength: Annotated[float, typer.Option(min=0, max=1, help="Of the overlay.")] = 0.6,
-    method: Annotated[
-        str, typer.Option(help="gradcam, gradcam++, hirescam, layercam, eigencam or occlusion.")
-    ] = "gradcam",
-    layer: Annotated[int | None, typer.Option(min=0, help="From 0; else the last one.")] = None,
-    sane: Annotated[bool, typer.Option("--check", help="Shuffle the head and compare.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write a picture of what spoke for a class."""
-    if not image.is_file():
-        raise NotFound(f"There is no file {image}.", "Check the path.")
-    run = found_run(run_id)
-    from core.evaluation import explain as explaining
-
-    content = image.read_bytes()
-    explanation = explaining.explain(run.model, content, class_name, method, layer)
-    write_bytes(output, explaining.blended_png(explanation, strength))
-    result: dict[str, object] = {"run": run.id, "output": str(output)}
-    text = f"{output} was written."
-    if sane:
-        alike = explaining.sanity(run.model, content, class_name, method, layer)
-        result["shuffled_similarity"] = alike
-        text += f" With the head shuffled the map has a rank correlation of {alike:.2f} with it."
-    say(result, as_json, text)
 
 
 @app.command()

@@ -191,7 +191,7 @@ def mistakes(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     empty = "No mistakes here."
     name = grid.images(f"/api/runs/{run.id}/images", query, "mistakes", empty, 360)
     explaining.view(run, images, found, name, "mistakes")
-    explaining.sheet(run, images, found)
+    explaining.sheet(run, images, found, part)
 
 
 View = Callable[[Run, Scored, Evaluation, str], None]

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.data.dataset import Dataset
 from core.evaluation import charts, mistakes, sheets
-from core.evaluation import explain as explaining
+from core.evaluation.methods import HELP, METHODS
 from core.evaluation.report import Evaluation, Said
 from core.runs.run import Run
 from core.runs.scored import Scored
 from pages import neighbors, widgets
 
 LAST = "the last one"
-STRENGTH = 0.6
 # Below this a map is another one when the head is shuffled; the paper asks no number.
 CHANGED = 0.5
 SANE = (
-    "With the head's weights shuffled the map is another one (rank correlation {0:.2f}): it "
-    "depends on what was learned (Adebayo et al. 2018)."
+    "With the head's weights shuffled the map for **{1}** is another one (rank correlation "
+    "{0:.2f}): it depends on what was learned (Adebayo et al. 2018)."
 )
 DOUBTFUL = (
-    "With the head's weights shuffled the map stays much the same (rank correlation {0:.2f}): it "
-    "shows what is in the picture rather than why the classifier says so (Adebayo et al. 2018)."
+    "With the head's weights shuffled the map for **{1}** stays much the same (rank correlation "
+    "{0:.2f}): it shows what is in the picture rather than why the classifier says so (Adebayo et "
+    "al. 2018)."
+)
+
+_SHEET = st.components.v2.component(
+    "headstart_sheet",
+    html=widgets.part("sheet.html"),
+    css=widgets.part("sheet.css"),
+    js=widgets.part("sheet.js"),
 )
 
 
@@ -47,10 +53,11 @@ def view(run: Run, images: Scored, found: Evaluation, clicked: str, scope: str) 
             "Explain", [*said.classes], key=f"class {scope} {name}", index=first_other(said),
             format_func=lambda one: f"{one} (true class)" if one == said.true else one,
         )  # fmt: skip
-        if other != said.classes[0]:
+        if other != said.classes[0] and METHODS[method].of_class:
             overlay(run, images, name, other, method, layer, f"{scope} other")
     with left:
-        st.markdown(f"What speaks for **{widgets.plain(said.classes[0])}**")
+        shows = METHODS[method].shows(f"**{widgets.plain(said.classes[0])}**")
+        st.markdown(shows[0].upper() + shows[1:])
         overlay(run, images, name, said.classes[0], method, layer, scope)
     check(run, images, name, other, method, layer, scope)
     st.plotly_chart(
@@ -68,13 +75,14 @@ def first_other(said: Said) -> int:
 
 def how(run: Run, scope: str) -> tuple[str, int | None]:
     """The method and the layer that the user chose."""
+    from core.evaluation import explain as explaining
+
     left, right = st.columns(2)
     method = left.selectbox(
-        "Method", list(explaining.METHODS), key=f"method {scope}",
-        format_func=lambda key: explaining.METHODS[key].title,
-        help="\n".join(f"- {one.title}: {one.help}" for one in explaining.METHODS.values()),
+        "Method", list(METHODS), key=f"method {scope}", help=HELP,
+        format_func=lambda key: METHODS[key].title,
     )  # fmt: skip
-    names = explaining.layer_names(run.model) if explaining.METHODS[method].cam else []
+    names = explaining.layer_names(run.model) if METHODS[method].cam else []
     chosen = right.selectbox(
         "Layer", [LAST, *names[-2::-1]], key=f"layer {run.id} {scope}", disabled=not names,
         help="Earlier layers see finer and simpler things.",
@@ -91,10 +99,10 @@ def overlay(
     if layer is not None:
         parameters["layer"] = str(layer)
     query = widgets.query(**parameters)
-    title = explaining.METHODS[method].title
+    title = METHODS[method].title
     widgets.overlay(
         f"{base}/picture?{query}", f"{base}/heat?{query}", f"{title} of {name} for {class_name}",
-        f"Bright: what speaks for {class_name} ({title}), on what the network saw.",
+        f"Bright: {METHODS[method].shows(class_name)} ({title}), on what the network saw.",
         f"overlay {key}",
     )  # fmt: skip
 
@@ -110,21 +118,18 @@ def check(
     )  # fmt: skip
     if not pressed:
         return
-    with st.spinner("Computing both maps…"):
-        content = content_of(images.data(), name)
+    from core.evaluation import explain as explaining
+
+    with st.spinner("Computing four maps…"):
+        content = mistakes.content_of(images.data(), name)
         alike = explaining.sanity(run.model, content, class_name, method, layer)
     if alike < CHANGED:
-        st.success(SANE.format(alike))
+        st.success(SANE.format(alike, widgets.plain(class_name)))
     else:
-        st.warning(DOUBTFUL.format(alike))
+        st.warning(DOUBTFUL.format(alike, widgets.plain(class_name)))
 
 
-def content_of(dataset: Dataset, name: str) -> bytes:
-    """The bytes of an image by its name."""
-    return dataset.path_of(mistakes.digest_of(dataset, name)).read_bytes()
-
-
-def sheet(run: Run, images: Scored, found: Evaluation) -> None:
+def sheet(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     """The maps of up to 24 images of a class at once."""
     st.subheader("Contact sheet of a class")
     with st.form("sheet"):
@@ -134,16 +139,27 @@ def sheet(run: Run, images: Scored, found: Evaluation) -> None:
             "Images", list(sheets.KINDS), format_func=sheets.KINDS.__getitem__, key="sheet kind"
         )
         method = right.selectbox(
-            "Method", list(explaining.METHODS), key="sheet method",
-            format_func=lambda key: explaining.METHODS[key].title,
+            "Method", list(METHODS), key="sheet method", help=HELP,
+            format_func=lambda key: METHODS[key].title,
         )  # fmt: skip
         pressed = st.form_submit_button("Draw it", icon=":material/grid_on:")
-    if not pressed:
+    key = f"sheet {run.id} {images.key} {part}"
+    if pressed:
+        st.session_state[key] = (name, kind, method)
+    if key in st.session_state:
+        drawn(run, images, found, part, *st.session_state[key])
+
+
+def drawn(
+    run: Run, images: Scored, found: Evaluation, part: str, name: str, kind: str, method: str
+) -> None:
+    """The contact sheet that was asked for, or why there is none."""
+    count = len(sheets.names(found.scores, found.classes, name, kind))
+    if not count:
+        st.info("No image of this class is among them.", icon=":material/info:")
         return
-    chosen = sheets.names(found.scores, found.classes, name, kind)
-    with st.spinner(f"Computing {len(chosen)} maps…"):
-        png = widgets.refused(
-            lambda: sheets.sheet(run.model, images.data(), chosen, name, method, STRENGTH)
-        )
-    if png is not None:
-        st.image(png, caption=f"What speaks for {name} in {len(chosen)} images of it")
+    parameters = {"class": name, "kind": kind, "method": method, "part": part, "on": images.key}
+    address = f"/api/runs/{run.id}/sheet?{widgets.query(**parameters)}"
+    shows = METHODS[method].shows(name)
+    note = f"Bright: {shows} ({METHODS[method].title}), in {count} images of {name}."
+    _SHEET(data={"source": address, "note": note, "count": count}, key="sheet")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.errors import HeadstartError
 from core.evaluation import charts
-from core.evaluation.explain import METHODS
+from core.evaluation.methods import HELP, METHODS
 from core.models.classifier import Prediction
 from core.runs import run as runs
 from core.runs.run import Run
@@ -47,16 +47,15 @@ def answer(run: Run, content: bytes) -> None:
         st.caption(f"Read, prepared and classified in {found.milliseconds:.0f} ms.")
         shown = st.selectbox("Explain the class", found.classes, key="explained class")
         method = st.selectbox(
-            "Method", list(METHODS), key="explained by",
+            "Method", list(METHODS), key="explained by", help=HELP,
             format_func=lambda key: METHODS[key].title,
-            help="\n".join(f"- {one.title}: {one.help}" for one in METHODS.values()),
         )  # fmt: skip
     with left:
         picture, heat = predictor.maps(run.model, content, shown or found.classes[0], method)
+        shows = METHODS[method].shows(shown or found.classes[0])
         widgets.overlay(
             picture, heat, "What the network saw",
-            f"Bright: what speaks for {shown} ({METHODS[method].title}), on what the network saw.",
-            "overlay",
+            f"Bright: {shows} ({METHODS[method].title}), on what the network saw.", "overlay",
         )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from core.data.augment import fitted, normalized, picture
 from core.errors import RecipeRefused
 from core.evaluation.layers import Layer, layers
+from core.evaluation.methods import METHODS
 from core.evaluation.occlusion import occlusion
 from core.models import classifier as classifiers
 from core.models import network as networks
@@ -38,41 +39,6 @@ class Explanation:
 
     picture: np.ndarray
     heat: np.ndarray
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to explain: its title and what it shows; cam: the grad-cam library's class, if any."""
-
-    title: str
-    help: str
-    cam: str = ""
-
-
-METHODS = {
-    "gradcam": Method(
-        "Grad-CAM", "What speaks for the class, coarsely (Selvaraju et al. 2017).", "GradCAM"
-    ),
-    "gradcam++": Method(
-        "Grad-CAM++", "The same, better where a thing is there several times (Chattopadhay et al. "
-        "2018).", "GradCAMPlusPlus",
-    ),
-    "hirescam": Method(
-        "HiResCAM", "Only what the layer truly passed on for the class (Draelos and Carin 2020).",
-        "HiResCAM",
-    ),
-    "layercam": Method(
-        "LayerCAM", "Finer maps, also of earlier layers (Jiang et al. 2021).", "LayerCAM"
-    ),
-    "eigencam": Method(
-        "EigenCAM", "What the layer sees most of, whatever the class (Muhammad and Yeasin 2020).",
-        "EigenCAM",
-    ),
-    "occlusion": Method(
-        "Occlusion", "What is missed when it is covered: slow, and of any model (Zeiler and Fergus "
-        "2014).",
-    ),
-}  # fmt: skip
 
 
 def explain(
@@ -221,7 +187,7 @@ def heat_map(
     found = layers(classifier.network, inputs.detach())
     if layer is not None and not 0 <= layer < len(found):
         raise RecipeRefused(
-            f"There is no layer {layer}.", f"Choose one from 0 to {len(found) - 1}."
+            "There is no such layer.", f"There are: {', '.join(one.name for one in found)}."
         )
     heat = activation_map(classifier.network, inputs, found[-1 if layer is None else layer],
                           number, METHODS[method].cam)  # fmt: skip

@@ -27,16 +27,22 @@ def layers(network: nn.Module, inputs: Tensor) -> list[Layer]:
     """The layers that can be explained, in the order in which a picture passes them; at least one.
 
     inputs: normalized pictures N×3×S×S. Of a transformer each block's first norm, tokens laid out
-    on their grid; of others the end of each stage that yields maps.
+    on their grid, but for the last one the final norm where attention pools all tokens; of others
+    the end of each stage that yields maps.
     """
     blocks = getattr(network, "blocks", None)
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     if grid is not None and blocks is not None and hasattr(blocks[-1], "norm1"):
         prefix = int(getattr(network, "num_prefix_tokens", 0))
         reshape = on_grid(int(grid[0]), int(grid[1]), prefix)
+        norms = [block.norm1 for block in blocks]
+        # Under attention pooling, Grad-CAM's mean of the gradients speaks against the class before
+        # the last block: many of its maps were blank there, none behind it.
+        if getattr(network, "attn_pool", None) is not None:
+            norms[-1] = network.norm
         return [
-            Layer(f"block {number} of {len(blocks)}", block.norm1, reshape)
-            for number, block in enumerate(blocks, start=1)
+            Layer(f"block {number} of {len(norms)}", norm, reshape)
+            for number, norm in enumerate(norms, start=1)
         ]
     ends = ends_of_stages(network, inputs)
     nhwc = getattr(network, "output_fmt", "NCHW") == "NHWC"

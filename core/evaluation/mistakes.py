@@ -120,3 +120,14 @@ def digest_of(dataset: Dataset, name: str) -> str:
     if match.empty:
         raise NotFound(f"{dataset.name} has no image {name[:80]}.", "Reload the page.")
     return str(match.iloc[0])
+
+
+def content_of(dataset: Dataset, name: str) -> bytes:
+    """The file of an image by its name.
+
+    Raises: NotFound.
+    """
+    path = dataset.path_of(digest_of(dataset, name))
+    if not path.is_file():
+        raise NotFound(f"The file of {name[:80]} is gone.", "Import the dataset again.")
+    return path.read_bytes()

@@ -231,6 +231,26 @@ def heat_map(
     return Response(drawn, media_type="image/png", headers=NOT_KEPT)
 
 
+@api.get("/runs/{run_id}/sheet")
+def contact_sheet(
+    run_id: str,
+    class_name: Annotated[str, Query(alias="class")],
+    kind: Literal["right", "wrong"] = "right",
+    method: str = "gradcam",
+    part: str = "test",
+    on: str = "",
+) -> Response:
+    """The maps of up to 24 images of a class that it got right, or missed, as one PNG."""
+    from core.evaluation import sheets
+
+    run = runs.load(run_id)
+    images = scored.of(run, on)
+    scores = mistaken.stored(images.predictions).part(part)
+    chosen = sheets.names(scores, run.classes, class_name, kind)
+    drawn = sheets.sheet(run.model, images.data(), chosen, class_name, method)
+    return Response(drawn, media_type="image/png", headers=NOT_KEPT)
+
+
 @api.get("/runs/{run_id}/documents/{kind}")
 def run_document(run_id: str, kind: str) -> Response:
     """A document of a run: its `report` (HTML), its model `card` (Markdown) or its `recipe`."""

@@ -229,6 +229,28 @@ def test_a_map_of_an_unknown_image_or_class_is_refused(
     sentence(answer, status)
 
 
+def test_a_contact_sheet_is_a_png_of_the_images_that_were_right(client, served: Trained):
+    address = f"/api/runs/{served.run.id}/sheet"
+    answer = client.get(address, params={"class": "ants", "part": "train", "method": "eigencam"})
+    assert answer.headers["content-type"] == "image/png"
+    assert "no-store" in answer.headers["cache-control"]
+    scores = scoring.load(served.run.predictions).part("train")
+    right = int(((scores.labels == 0) & (scores.predicted == 0)).sum())
+    rows = -(-min(24, right) // 6)
+    assert Image.open(io.BytesIO(answer.content)).size == (68 * 6 - 4, 68 * rows - 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [({"class": "lions"}, 404), ({"class": "ants", "part": "new"}, 404),
+     ({"class": "ants", "method": "lime"}, 422)],
+)  # fmt: skip
+def test_a_contact_sheet_of_what_is_not_there_is_refused(
+    client: TestClient, served: Trained, asked: dict[str, str], status: int
+):
+    sentence(client.get(f"/api/runs/{served.run.id}/sheet", params=asked), status)
+
+
 # --- the guard ---------------------------------------------------------------------------------
 
 EVIL = "http://evil.example"

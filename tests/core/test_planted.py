@@ -40,6 +40,7 @@ class Small:
 
 
 SWIN = {"embed_dim": 24, "depths": (1, 1, 1), "num_heads": (2, 2, 4), "window_size": 6}
+TOKENS = {"img_size": SIDE, "embed_dim": 48, "depth": 3, "num_heads": 3}
 FAMILIES = {
     "ResNet": Small("test_resnet.r160_in1k"),
     "EfficientNet": Small("test_efficientnet.r160_in1k", before=1),
@@ -49,6 +50,9 @@ FAMILIES = {
     "ViT without extra tokens": Small(
         "test_vit.r160_in1k", {"img_size": SIDE, "class_token": False, "global_pool": "avg"}
     ),
+    "ViT with attention pooling": Small("vit_base_patch16_siglip_224", TOKENS),
+    "DINOv3": Small("vit_small_patch16_dinov3", TOKENS),
+    "EVA-02": Small("eva02_tiny_patch14_336", {**TOKENS, "patch_size": 16}),
     # The windows of its last stage see all of so small a picture: nothing stays in its place.
     "Swin": Small("swin_tiny_patch4_window7_224", {"img_size": SIDE, **SWIN}, before=1),
 }

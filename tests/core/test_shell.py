@@ -77,6 +77,11 @@ def test_the_whole_path_from_a_zip_to_an_explained_prediction(zip_path, tmp_path
     picture = tmp_path / "why.png"
     said("explain", run, str(photo), "-o", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
+    how = ("--method", "layercam", "--layer", "1", "--class", "bees", "--check")
+    assert said("explain", run, str(photo), "-o", str(picture), *how)["shuffled_similarity"] >= -1
+    drawn = said("sheet", run, "ants", "-o", str(tmp_path / "sheet.png"), "--part", "train")
+    assert 1 <= len(drawn["images"]) <= 24
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
 def _first_photo(zip_path: str) -> bytes:
