@@ -56,14 +56,18 @@ def told(run: Run, gain: Gain) -> None:
         f"It {verdict} here: the log loss falls by {saved.value:.4f} (95 %: {low:.4f} to "
         f"{high:.4f}, n = {saved.n:,}); {gain.gained} images become right, {gain.lost} wrong."
     )
-    kept = averaging.kept(run.model)
-    chosen = st.toggle(
-        "Average over views in Predict", bool(kept), key=f"views {run.id}",
+    key = f"views {run.id}"
+    # What is kept counts, also where another tab has changed it since.
+    st.session_state[key] = bool(averaging.kept(run.model))
+    st.toggle(
+        "Average over views in Predict", key=key, on_change=switch, args=(run, gain, key),
         help="Kept with the classifier, for everybody who predicts with it.",
     )  # fmt: skip
-    if chosen != bool(kept):
-        widgets.refused(lambda: averaging.keep(run.model, gain.views if chosen else ()))
-        st.rerun()
+
+
+def switch(run: Run, gain: Gain, key: str) -> None:
+    """Keep what the user has just chosen."""
+    averaging.keep(run.model, gain.views if st.session_state[key] else ())
 
 
 def share(figure: Figure) -> str:

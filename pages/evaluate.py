@@ -214,6 +214,8 @@ finished = [run for run in runs.all_runs() if run.predictions.exists()]
 current = widgets.pick_run(finished, "No run has finished yet. Train one first.")
 widgets.data_of(current)
 tried = {one.key: one for one in scored.others(current)}
+if trying.SHOWN_NEXT in st.session_state:
+    st.session_state["images"] = st.session_state.pop(trying.SHOWN_NEXT)
 if st.session_state.get("images") not in {*PART_NAMES, *tried}:
     st.session_state.pop("images", None)
 choice = st.segmented_control(

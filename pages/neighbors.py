@@ -23,6 +23,7 @@ def view(run: Run, images: Scored, name: str, scope: str) -> None:
     """
     try:
         alike, names = nearest(run, images, name)
+        dataset = datasets.load(run.dataset)
     except NotFound as error:
         st.caption(f"{widgets.plain(error.what)} {widgets.plain(error.remedy)}")
         return
@@ -32,7 +33,6 @@ def view(run: Run, images: Scored, name: str, scope: str) -> None:
         f"By the cosine similarity of what the network saw: {told}. A wrong label or a copy shows "
         "here at a glance. Corrections make a new revision of the data; train again to use it."
     )
-    dataset = datasets.load(run.dataset)
     corrections.last_change(dataset)
     corrections.images(
         dataset, f"neighbors {scope} {run.id}", corrections.offered(*ACTIONS), names=names,

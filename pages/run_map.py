@@ -55,7 +55,10 @@ def view(run: Run, images: Scored, found: Evaluation, part: str) -> None:
     if not chosen:
         st.caption("Draw around points to see their images; a click takes one.")
         return
+    dataset = widgets.refused(lambda: datasets.load(images.dataset))
+    if dataset is None:
+        return
     corrections.images(
-        datasets.load(images.dataset), f"run map {run.id}",
+        dataset, f"run map {run.id}",
         corrections.offered("relabel", "exclude"), names=chosen, place="run map",
     )  # fmt: skip

@@ -10,13 +10,16 @@ from core.runs.run import Run
 from core.storage import Json
 from pages import widgets, working
 
+# What the page is to show when it is drawn again: its own choice may not be set once it is drawn.
+SHOWN_NEXT = "tried now"
+
 
 def view(run: Run) -> None:
     """Try the classifier on a zip, or on a dataset that is here; how far that is."""
     job = next(iter(jobs.of("score", run=run.id)), None)
     live = job is not None and job.state in jobs.LIVE
     if job is not None and working.just_done(job):
-        st.session_state["images"] = (job.result or {})["on"]
+        st.session_state[SHOWN_NEXT] = (job.result or {})["on"]
         st.rerun()
     if job is not None and live:
         working.follow(job)

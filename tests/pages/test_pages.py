@@ -16,10 +16,11 @@ from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data import importing
 from core.data.dataset import Dataset
-from core.evaluation import thresholds
+from core.evaluation import averaging, thresholds
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.worker import work
+from core.serving import averaged
 from core.training.events import EpochEnded, Note, Progress
 from tests.pages.opening import opened, texts, waited
 
@@ -242,6 +243,41 @@ def test_every_view_of_evaluate_is_drawn_for_every_part(finished, images):
         assert not app.error
         assert words in texts(app)
         assert "nan" not in texts(app).lower().split()
+
+
+def test_a_classifier_is_tried_on_another_dataset_that_is_here(finished, class_photos, tmp_path):
+    folder = tmp_path / "next month"
+    for name, content in class_photos("ants", "bees", each=7, first=50).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    other = importing.import_all(folder, "next month")
+    app = opened("evaluate")
+    app.selectbox(key="try dataset").set_value(f"next month · {other.id}").run()
+    app.button(key="try").click().run()
+    waited(app, lambda app: "Other: next month" in app.segmented_control(key="images").options)
+    app.run()
+    assert app.segmented_control(key="images").value == f"{other.id}-1"
+    assert not app.exception, app.exception
+    assert "n = 14" in texts(app)
+    for view, words in VIEWS.items():
+        app.session_state["evaluate view"] = view
+        app.run()
+        assert not app.exception, (view, app.exception)
+        assert words in texts(app)
+
+
+def test_averaging_is_measured_switched_on_and_follows_another_tab(finished):
+    list(averaged.steps(lambda: False, run=finished.id))
+    app = opened("evaluate")
+    app.session_state["evaluate view"] = "Calibration"
+    app.run()
+    app.toggle(key=f"views {finished.id}").set_value(True).run()
+    assert not app.exception, app.exception
+    assert averaging.kept(finished.model)
+    averaging.keep(finished.model, ())  # As another tab does.
+    app.run()
+    assert app.toggle(key=f"views {finished.id}").value is False
+    assert averaging.kept(finished.model) == ()
 
 
 def test_a_kept_threshold_decides_what_predict_says(finished, photo):
