@@ -64,7 +64,8 @@ def board(entries: list[Entry]) -> None:
         name: st.column_config.NumberColumn(title, format=form, help=leaderboard.COLUMNS[name])
         for name, (title, form) in forms.items()
     }
-    columns["name"] = st.column_config.TextColumn("name", width=180)
+    # Runs of one preset have one name: what tells them apart stands beside it.
+    columns["name"] = st.column_config.TextColumn("name", width=150)
     st.dataframe(
         [entry.row() for entry in entries], hide_index=True, alt="Runs, the most accurate first",
         column_config=columns,

@@ -56,6 +56,7 @@ class Entry:
         """As plain numbers, for a table or a program."""
         return {
             "name": self.run.name,
+            "run": self.run.id,
             "accuracy": self.accuracy.value,
             "low": self.accuracy.low,
             "high": self.accuracy.high,
@@ -68,7 +69,6 @@ class Entry:
             "backbone": self.run.recipe.backbone.name,
             "technique": self.run.recipe.technique.name,
             "device": self.device,
-            "run": self.run.id,
         }
 
 
