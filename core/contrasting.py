@@ -80,9 +80,13 @@ def line_of(entry: Entry) -> str:
     text = accuracy_text(
         {"n": one.n, "accuracy": one.value, "accuracy_low": one.low, "accuracy_high": one.high}
     )
-    speed = "–" if entry.milliseconds is None else f"{entry.milliseconds:.1f}"
-    time = "–" if entry.seconds is None else f"{entry.seconds:.1f}"
+    speed, time = written(entry.milliseconds), written(entry.seconds)
     return (
         f"{entry.run.id}  {text}  {speed:>7} ms  {entry.size_mb:>7.1f} MB  "
-        f"{entry.parameters_m:>7.2f} M  {time:>8} s  {entry.run.name}"
+        f"{written(entry.parameters_m, 2):>7} M  {time:>8} s  {entry.run.name}"
     )
+
+
+def written(value: float | None, digits: int = 1) -> str:
+    """A number with so many decimal places; a dash where it is not known."""
+    return "–" if value is None else f"{value:.{digits}f}"

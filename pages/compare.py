@@ -8,6 +8,7 @@ from itertools import combinations
 
 import streamlit as st
 
+from core.errors import HeadstartError
 from core.evaluation import against, charts, curves, diagrams, report
 from core.evaluation.report import Evaluation
 from core.runs import leaderboard, versus
@@ -63,7 +64,8 @@ def board(entries: list[Entry]) -> None:
         name: st.column_config.NumberColumn(title, format=form, help=leaderboard.COLUMNS[name])
         for name, (title, form) in forms.items()
     }
-    columns["name"] = st.column_config.TextColumn("name", width=180)
+    # Runs of one preset have one name: what tells them apart stands beside it.
+    columns["name"] = st.column_config.TextColumn("name", width=150)
     st.dataframe(
         [entry.row() for entry in entries], hide_index=True, alt="Runs, the most accurate first",
         column_config=columns,
@@ -103,18 +105,25 @@ def pick_runs(candidates: list[Run]) -> list[Run]:
 
 def evaluated(picked: list[Run]) -> Chosen:
     """The chosen runs that have test images, each with a letter; the others are told."""
-    with_images = []
-    for run in picked:
-        found = report.evaluate(run.predictions, run.classes, "test")
-        if found is None:
-            st.warning(f"{widgets.plain(run.name)} has no test images: it cannot be compared.")
-        else:
-            with_images.append((run, found))
+    looked_at = [(run, evaluation(run)) for run in picked]
+    with_images = [(run, found) for run, found in looked_at if found is not None]
     lettered = list(zip(LETTERS, with_images, strict=False))
     return Chosen(
         {letter: run for letter, (run, _) in lettered},
         {letter: found for letter, (_, found) in lettered},
     )
+
+
+def evaluation(run: Run) -> Evaluation | None:
+    """What is known of a run's test images; None, and told, where it has none to read."""
+    try:
+        found = report.evaluate(run.predictions, run.classes, "test")
+    except HeadstartError as error:
+        st.warning(f"{widgets.plain(run.name)} cannot be compared. {widgets.plain(str(error))}")
+        return None
+    if found is None:
+        st.warning(f"{widgets.plain(run.name)} has no test images: it cannot be compared.")
+    return found
 
 
 def figures(chosen: Chosen) -> None:

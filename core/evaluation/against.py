@@ -26,6 +26,8 @@ from core.storage import Json
 SIGNIFICANT, RARE, FEW_IMAGES = 0.05, 0.01, 30
 OF_COUNTS = ("balanced_accuracy", "macro_f1", "matthews", "kappa")
 LOWER_IS_BETTER = ("log_loss",)
+# Figures that are 0 by convention, with no slope there, where truth or predictions never vary.
+NEED_VARIETY = ("matthews",)
 # Of the counts, in images: small enough for a slope, large enough for its digits.
 STEP = 1e-4
 
@@ -197,20 +199,28 @@ def of_measure(name: str, both: Shared, one: Counts, other: Counts) -> Differenc
     """The difference of one figure, as wide as many paired draws by class would have it.
 
     The infinitesimal jackknife (Efron 1982). Half an image that only one has right is added to each
-    side (as Agresti and Min 2005 do for shares), so that those who agree on all images do not seem
-    equal for certain.
+    side (as Agresti and Min 2005 do for shares), of the class where it counts most, so that those
+    who agree on all images, or on a rare class, do not seem equal for certain.
     """
     measure, n = metrics.OF_COUNTS[name], len(both)
     first, second = float(measure(one)), float(measure(other))
     if not (math.isfinite(first) and math.isfinite(second)):
         return Difference(known(first), known(second), Figure(None, None, None, n))
+    if name in NEED_VARIETY and not (varies(one) and varies(other)):
+        return Difference(first, second, Figure(first - second, None, None, n))
     moved, gain = influence(measure, one, both.first)
     other_moved, other_gain = influence(measure, other, both.second)
-    doubt = float((one.truths / n * ((gain + other_gain) / 2) ** 2).sum())
+    doubt = float(np.abs((gain + other_gain)[one.truths > 0] / 2).max() ** 2)
     spread = Z95 * math.sqrt(variance(moved - other_moved, both.first.labels) + doubt)
     most, value = 1 - metrics.LOWEST.get(name, 0.0), first - second
     low, high = max(-most, value - spread), min(most, value + spread)
     return Difference(first, second, Figure(value, low, high, n))
+
+
+def varies(here: Counts) -> bool:
+    """Whether the images are of several classes, and are said to be of several."""
+    n = here.truths.sum()
+    return bool((here.truths < n).all() and (here.guesses < n).all())
 
 
 def known(value: float) -> float | None:

@@ -88,13 +88,20 @@ def save(scores: Scores, path: Path) -> None:
 def load(path: Path) -> Scores:
     """Read `predictions.parquet`.
 
-    Raises: NotFound when the run has none (yet).
+    Raises: NotFound when the run has none (yet), or the file is damaged.
     """
     if not path.exists():
         raise NotFound(
             "This run has no predictions.", "They are written when a run finishes or is stopped."
         )
-    table = pd.read_parquet(path)
+    try:
+        return of_table(pd.read_parquet(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise NotFound("The predictions of this run are damaged.", "Train it again.") from error
+
+
+def of_table(table: pd.DataFrame) -> Scores:
+    """The scores that `save` wrote as a table."""
     columns = [f"p_{k}" for k in range(sum(name.startswith("p_") for name in table.columns))]
     return Scores(
         table[columns].to_numpy(dtype=np.float32),

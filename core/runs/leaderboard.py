@@ -28,7 +28,8 @@ COLUMNS = {
     "macro_f1": "Mean of the classes' F1 on the test images: a rare class counts the same.",
     "seconds": "Time that the training took; of one that was resumed, since then.",
     "size_mb": "What the classifier's folder takes on the disk, in millions of bytes.",
-    "parameters_m": "Numbers that the classifier has learned or was given, in millions.",
+    "parameters_m": "Numbers that the classifier has learned or was given, in millions. None: its "
+    "file is damaged.",
     "milliseconds": "Time that one image takes on the device that trained it, measured at the end "
     "of the training: the fastest of a few, since other work on the machine only slows them. "
     "Reading the file is not counted. None: the run is older than this measurement.",
@@ -37,14 +38,17 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One run of a leaderboard. milliseconds: None where that was not measured."""
+    """One run of a leaderboard.
+
+    milliseconds: None where that was not measured. parameters_m: None where its file is damaged.
+    """
 
     run: Run
     accuracy: Figure
     macro_f1: Figure
     seconds: float | None
     size_mb: float
-    parameters_m: float
+    parameters_m: float | None
     milliseconds: float | None
     device: str
 
@@ -52,6 +56,7 @@ class Entry:
         """As plain numbers, for a table or a program."""
         return {
             "name": self.run.name,
+            "run": self.run.id,
             "accuracy": self.accuracy.value,
             "low": self.accuracy.low,
             "high": self.accuracy.high,
@@ -64,7 +69,6 @@ class Entry:
             "backbone": self.run.recipe.backbone.name,
             "technique": self.run.recipe.technique.name,
             "device": self.device,
-            "run": self.run.id,
         }
 
 
@@ -90,7 +94,7 @@ def entry(run: Run) -> Entry | None:
     return Entry(
         run, figure_of(test, "accuracy"), figure_of(test, "macro_f1"), result.get("seconds"),
         round(sum(path.stat().st_size for path in run.model.iterdir()) / 1e6, 2),
-        round(parameters(weights, weights.stat().st_mtime_ns) / 1e6, 3),
+        millions(parameters(weights, weights.stat().st_mtime_ns)),
         result.get("milliseconds"), status_of(run, events).device,
     )  # fmt: skip
 
@@ -101,17 +105,26 @@ def figure_of(figures: Json, name: str) -> Figure:
     return Figure(figures.get(name), low, high, figures["n"])
 
 
+def millions(number: int | None) -> float | None:
+    """A number in millions; None if it is not known."""
+    return None if number is None else round(number / 1e6, 3)
+
+
 @lru_cache(maxsize=256)
-def parameters(weights: Path, written: int) -> int:
+def parameters(weights: Path, written: int) -> int | None:
     """How many numbers a safetensors file holds but the statistics of batch norms.
 
-    written: when, so that another file under the same name is read anew.
+    None where the file is damaged: one such run hides no other. written: when, so that another file
+    under the same name is read anew.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(weights, "np") as file:
-        learned = [name for name in file.keys() if not name.endswith(STATISTICS)]  # noqa: SIM118
-        return sum(prod(file.get_slice(name).get_shape()) for name in learned)
+    try:
+        with safe_open(weights, "np") as file:
+            names = [name for name in file.keys() if not name.endswith(STATISTICS)]  # noqa: SIM118
+            return int(sum(prod(file.get_slice(name).get_shape()) for name in names))
+    except (SafetensorError, OSError):
+        return None
 
 
 def recipe_rows(found: Sequence[Run]) -> dict[str, list[object]]:

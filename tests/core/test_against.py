@@ -189,6 +189,34 @@ def test_intervals_hold_the_true_difference_about_as_often_as_they_say():
         assert 0.92 <= times / 400 <= 0.985, (name, times / 400)
 
 
+def test_intervals_hold_the_true_difference_where_a_class_is_rare():
+    """Over 300 test sets with 5 images of one class, on which a spread by chance is often 0."""
+    rng, labels = np.random.default_rng(3), np.repeat([0, 1, 2], (5, 100, 100))
+    truth = against.of_counts(pair(rng, np.repeat([0, 1, 2], (2500, 50_000, 50_000))))
+    held = dict.fromkeys(against.OF_COUNTS, 0)
+    for _ in range(300):
+        for name, found in against.of_counts(pair(rng, labels)).items():
+            one, true = found.difference, truth[name].difference.value
+            held[name] += one.low <= true <= one.high
+    for name, times in held.items():
+        assert times / 300 >= 0.93, (name, times / 300)
+
+
+@pytest.mark.filterwarnings("error")
+def test_who_always_says_one_class_has_no_interval_where_a_figure_has_no_slope():
+    labels = np.arange(60) % 3
+    good, stuck = (
+        scored(labels, softmax(3 * np.eye(3)[said])) for said in (labels, np.zeros(60, np.int64))
+    )
+    for one, other in ((good, stuck), (stuck, good), (stuck, stuck)):
+        found = against.compared(against.shared(one, ANIMALS, other, ANIMALS)).differences
+        matthews = found["matthews"].difference
+        assert matthews.value == pytest.approx(found["matthews"].first - found["matthews"].second)
+        assert (matthews.low, matthews.high) == (None, None)
+        assert against.better("matthews", found["matthews"]) == "not known"
+        assert found["balanced_accuracy"].difference.low is not None
+
+
 def pair(rng: np.random.Generator, labels: np.ndarray) -> against.Shared:
     """A better and a worse classifier for which the same images are hard."""
     hard = rng.normal(0, 1.5, (len(labels), 3))

@@ -162,3 +162,25 @@ def test_runs_of_two_revisions_are_listed_apart_and_compared_on_what_they_share(
     app.session_state["compare view"] = "Differences"
     app.run()
     assert not app.exception, app.exception
+
+
+def test_a_run_whose_weights_are_damaged_hides_no_other_run(pair):
+    weights = pair[0].model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    table = opened("compare").dataframe[0].value.set_index("run")
+    assert set(table.index) == {run.id for run in pair}
+    assert table["parameters_m"].isna().to_dict() == {pair[0].id: True, pair[1].id: False}
+
+
+def test_a_run_whose_predictions_are_damaged_is_told_and_leaves_the_others(pair, dataset):
+    pair[0].predictions.write_bytes(b"no parquet")
+    app = compared(*pair, trained(dataset, "seed=5"))
+    assert not app.exception, app.exception
+    assert any("are damaged" in one.value for one in app.warning)
+    assert "**B**" in texts(app) and "**C**" not in texts(app)
+
+
+def test_a_run_twice_in_the_address_is_one_run(pair):
+    app = opened("compare", runs=[widgets.run_label(pair[0])] * 2)
+    assert not app.exception, app.exception
+    assert "Choose two or more runs to see" in texts(app)
