@@ -32,6 +32,14 @@ class Plate:
     has_data: Callable[[Results], bool] = lambda results: True
 
 
+def of_curves(kind: str, title: str, help_: str) -> Plate:
+    """The plate of a kind of curves; it has data where there are any."""
+    return Plate(
+        title, help_, tables.curves_table(kind), drawings.curves_drawn(kind),
+        lambda results: bool(results.evaluation.curves[kind]),
+    )  # fmt: skip
+
+
 PLATES: dict[str, Plate] = {
     "confusion": Plate(
         "Confusion matrix",
@@ -44,19 +52,17 @@ PLATES: dict[str, Plate] = {
         "The share of a class's images that are found, with its 95 % interval; the weakest on top.",
         tables.classes_table, drawings.classes_drawn,
     ),
-    "roc": Plate(
+    "roc": of_curves(
+        "ROC",
         "ROC curves",
         "At every threshold: how many images of a class are found, against how many of the others "
         "are taken for it. The area is 1 for perfect, 0.5 for guessing (dotted).",
-        tables.curves_table("ROC"), drawings.curves_drawn("ROC"),
-        lambda results: bool(results.evaluation.curves["ROC"]),
     ),
-    "precision-recall": Plate(
+    "precision-recall": of_curves(
+        "Precision and recall",
         "Precision and recall",
         "At every threshold: how many images of a class are found, against how many of those "
         "chosen are of it. The area is the average precision.",
-        tables.curves_table("Precision and recall"), drawings.curves_drawn("Precision and recall"),
-        lambda results: bool(results.evaluation.curves["Precision and recall"]),
     ),
     "reliability": Plate(
         "Reliability",

@@ -10,25 +10,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from streamlit.testing.v1 import AppTest
 
-from core import recipe as recipes
-from core.data import importing
 from core.evaluation import scores as scoring
 from core.evaluation.methods import METHODS
-from core.runs import run as runs
 from core.runs.run import Run
-from core.runs.worker import work
 from core.serving.api import api
 from tests.pages.opening import texts
-
-SMALL = ["image.size=32", "schedule.epochs=3"]
-
-
-@pytest.fixture
-def finished(class_photos, make_folder) -> Run:
-    dataset = importing.import_all(make_folder(class_photos("ants", "bees", each=20)), "insects")
-    run = runs.create(dataset, recipes.with_settings(recipes.preset("quick"), SMALL), "quick")
-    list(work(run))
-    return run
 
 
 def shown(run_id: str, name: str) -> None:
