@@ -201,7 +201,7 @@ def runs_(as_json: AsJson = False) -> None:
             "dataset": run.dataset_name, "revision": run.revision, "created": run.created,
             "test": runs.result_of(events).get("test", {}),
         }
-        for run in runs.all_runs()
+        for run in runs.listed()
         for events in [run.events()]
     ]  # fmt: skip
     lines = [f"{r['run']}  {r['state']:<12} {accuracy_text(r['test'])}  {r['name']}" for r in rows]

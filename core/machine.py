@@ -62,6 +62,12 @@ def peak_memory_mb() -> float:
     return float(peak) / 1e6 if sys.platform == "darwin" else float(peak) * 1024 / 1e6
 
 
+def forget_peak() -> None:
+    """Measure the peak anew from now on, where the system can (Linux: proc(5), clear_refs)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def memory_mb() -> float:
     """The memory this process uses now, in megabytes."""
     return float(psutil.Process().memory_info().rss) / 1e6

@@ -43,6 +43,19 @@ class Data(Section):
         "choose the best epoch; test images are looked at once, at the very end. A split that the "
         "dataset brings itself is kept.",
     )
+    fold: str = Field(
+        "",
+        pattern=r"^(\d{1,2}/\d{1,2}(#\d{1,2})?|group:.+)?$",
+        max_length=200,
+        description="Empty: one split, by the shares above. 2/5: the test part is the second of "
+        "five folds; 2/5#1: of another drawing; group:NAME: that group is the test part. "
+        "Cross-validation sets it.",
+    )
+    keep_test: bool = Field(
+        False,
+        description="Whether the folds leave out the test part of the split above, so that it is "
+        "still there to judge what is chosen by them.",
+    )
 
     @model_validator(mode="after")
     def _shares_make_one(self) -> Data:

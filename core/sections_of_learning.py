@@ -212,6 +212,14 @@ class Compute(Section):
     workers: Threads | Literal["auto"] = Field(
         AUTO, description="Threads that decode and augment. auto: as many as processor cores."
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Devices that train this one run together, each its share of every batch. The "
+        "figures stay the same; it takes less time where there are several graphics processors.",
+        json_schema_extra=TUNED,
+    )
 
 
 class Finish(Section):

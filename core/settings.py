@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     audit_after_import: bool = Field(
         True, description="Whether an import from a page starts an audit when it is done."
     )
+    engine: str = Field(
+        "local", description="What starts workers: local, or ray for a cluster (ray_address)."
+    )
+    ray_address: str = Field(
+        "http://127.0.0.1:8265", description="Address of a Ray cluster's dashboard."
+    )
     idle_seconds: float = Field(
         600.0, description="Seconds without work after which a background supervisor ends."
     )
@@ -59,6 +65,11 @@ class Settings(BaseSettings):
     def runs(self) -> Path:
         """Folder with one folder for each run."""
         return self.home / "runs"
+
+    @property
+    def studies(self) -> Path:
+        """Folder with one folder for each study."""
+        return self.home / "studies"
 
     @property
     def jobs(self) -> Path:

@@ -88,7 +88,7 @@ def pick(dataset: Dataset) -> Run | None:
     """The training whose errors are shown."""
     found = {
         widgets.run_label(run): run
-        for run in runs.all_runs()
+        for run in runs.listed()
         if run.dataset == dataset.id and run.predictions.exists()
     }
     chosen = st.selectbox(

@@ -210,7 +210,7 @@ st.caption(
     "How often it is right, where it is wrong, and what it looked at. "
     "Every figure has its n and its interval."
 )
-finished = [run for run in runs.all_runs() if run.predictions.exists()]
+finished = [run for run in runs.listed() if run.predictions.exists()]
 current = widgets.pick_run(finished, "No run has finished yet. Train one first.")
 widgets.data_of(current)
 tried = {one.key: one for one in scored.others(current)}

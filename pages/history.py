@@ -111,7 +111,7 @@ def compare(dataset: Dataset, newest: int) -> None:
 def used(dataset: Dataset) -> None:
     """The trainings of this dataset, with the revision that each was pinned to."""
     st.subheader("Trainings")
-    found = [run for run in runs.all_runs() if run.dataset == dataset.id]
+    found = [run for run in runs.listed() if run.dataset == dataset.id]
     if not found:
         st.caption("No training has used this dataset yet.")
         return

@@ -43,7 +43,7 @@ for column, (page, icon, title, text) in zip(st.columns(len(STEPS)), STEPS, stri
         st.page_link(page, label=title, icon=icon)
         st.caption(text)
 
-n_datasets, all_runs = len(datasets.summaries()), runs.all_runs()
+n_datasets, all_runs = len(datasets.summaries()), runs.listed()
 live = [run for run in all_runs if runs.state_of(run) in runs.LIVE]
 if not n_datasets:
     st.subheader("Begin here")

@@ -57,7 +57,7 @@ def first_model(dataset: Dataset) -> None:
         "A frozen network looks at every image once and a small head learns your classes: seconds. "
         "Its accuracy is the bar that everything else must beat."
     )
-    past = [r for r in runs.all_runs() if r.dataset == dataset.id and r.preset == "quick"]
+    past = [r for r in runs.listed() if r.dataset == dataset.id and r.preset == "quick"]
     if st.button("Train a first model", type="primary", icon=":material/bolt:", key="first"):
         run = runs.start(dataset, recipes.preset("quick"), "quick")
         past = [run, *(r for r in past if r.id != run.id)]

@@ -77,7 +77,7 @@ st.title("Predict")
 st.caption(
     "Classify a photo that it has never seen. It is prepared exactly as the validation images were."
 )
-trained = [run for run in runs.all_runs() if run.model.exists()]
+trained = [run for run in runs.listed() if run.model.exists()]
 current = widgets.pick_run(trained, "There is no trained classifier yet. Train one first.")
 given = photo()
 if given:

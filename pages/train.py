@@ -206,7 +206,7 @@ st.title("Train")
 st.caption(
     "Trainings go on when you close this page. One runs on each device; the others wait in order."
 )
-found = runs.all_runs()
+found = runs.listed()
 if "started" in st.session_state:
     st.session_state["run"] = st.session_state.pop("started")
 current = widgets.pick_run(

@@ -19,6 +19,8 @@ from core.data.dataset import Dataset
 from core.errors import DatasetRefused
 
 PARTS = ("train", "val", "test")
+# The parts that a run scores at its end: with folds, some images are kept out of all of them.
+SCORED = (*PARTS, "kept")
 IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 

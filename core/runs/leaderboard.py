@@ -74,7 +74,7 @@ class Entry:
 
 def scored_runs(dataset_id: str) -> list[Run]:
     """The runs on any revision of a dataset that have scored their images, the newest first."""
-    return [r for r in runs.all_runs() if r.dataset == dataset_id and r.predictions.exists()]
+    return [r for r in runs.listed() if r.dataset == dataset_id and r.predictions.exists()]
 
 
 def leaderboard(found: Sequence[Run], revision: int) -> list[Entry]:

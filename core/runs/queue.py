@@ -60,15 +60,28 @@ def add(run: str) -> None:
         database.execute("INSERT OR IGNORE INTO queue (run) VALUES (?)", (run,))
 
 
-def claim(device: str) -> str | None:
-    """Give the first waiting run to a device; one statement, so that two never get the same."""
+def first() -> str | None:
+    """The run that waits longest."""
     with connected() as database:
         row = database.execute(
-            "UPDATE queue SET device = ? WHERE number = "
-            "(SELECT MIN(number) FROM queue WHERE device IS NULL) RETURNING run",
-            (device,),
+            "SELECT run FROM queue WHERE device IS NULL ORDER BY number LIMIT 1"
         ).fetchone()
     return str(row[0]) if row else None
+
+
+def claim(device: str, run: str) -> bool:
+    """Give a waiting run to a device; one statement, so that two never get the same."""
+    with connected() as database:
+        cursor = database.execute(
+            "UPDATE queue SET device = ? WHERE run = ? AND device IS NULL", (device, run)
+        )
+        return cursor.rowcount > 0
+
+
+def put_back(run: str) -> None:
+    """Let a run wait again, in the place that it had: what was to do it is lost."""
+    with connected() as database:
+        database.execute("UPDATE queue SET device = NULL WHERE run = ?", (run,))
 
 
 def release(run: str) -> None:

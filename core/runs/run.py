@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +57,12 @@ OVER: frozenset[State] = frozenset(("finished", "stopped", "failed"))
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder tells it."""
+    """A run as its folder tells it.
+
+    study, member: the study that it is part of, and what it is there: "7" is trial 7, "7.2" its
+    fold 2. held_back: parts of the data that are not scored at the end. keeps_model: whether its
+    classifier is kept.
+    """
 
     id: str
     name: str
@@ -68,6 +73,15 @@ class Run:
     created: str
     preset: str
     folder: Path
+    study: str = ""
+    member: str = ""
+    held_back: tuple[str, ...] = ()
+    keeps_model: bool = True
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it stands in lists of runs: trials of a search stand with their study alone."""
+        return self.keeps_model
 
     @property
     def recipe(self) -> Recipe:
@@ -135,7 +149,22 @@ def check(recipe: Recipe) -> None:
     architecture.check(recipe)
 
 
-def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -> Run:
+@dataclass(frozen=True)
+class Place:
+    """What a run is in a study: see `Run`."""
+
+    study: str = ""
+    member: str = ""
+    held_back: tuple[str, ...] = ()
+    keeps_model: bool = True
+
+
+ALONE = Place()
+
+
+def create(
+    dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "", place: Place = ALONE
+) -> Run:
     """A new run of a recipe on a dataset; nothing is started.
 
     Raises: WeightsMissing, at once, for a backbone that could not be had.
@@ -152,6 +181,7 @@ def create(dataset: Dataset, recipe: Recipe, preset: str = "", name: str = "") -
         "digest": dataset.digest,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "preset": preset,
+        **asdict(place),
     }
     with whole_folder(folder) as aside:
         write_json(aside / "run.json", facts)
@@ -193,6 +223,7 @@ def load(run_id: str) -> Run:
         raise NotFound(f"There is no run {run_id}.", "`python -m core runs` lists all of them.")
     known = {f.name for f in dataclass_fields(Run)} - {"folder"}
     facts = {k: v for k, v in read_json(folder / "run.json").items() if k in known}
+    facts["held_back"] = tuple(facts.get("held_back", ()))
     return Run(**facts, folder=folder)
 
 
@@ -214,6 +245,11 @@ def all_runs() -> list[Run]:
             _ = run.recipe
             found.append(run)
     return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def listed() -> list[Run]:
+    """The runs that lists and pickers show, the newest first."""
+    return [run for run in all_runs() if run.is_listed]
 
 
 def state_of(run: Run, events: Iterable[Event] | None = None) -> State:

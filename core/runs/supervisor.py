@@ -1,93 +1,52 @@
 """Starts a worker for each free device, in the order of the queue, and lets it finish alone.
 
-One supervisor serves one home on one machine; it holds a lock for as long as it lives. Workers
-are sessions of their own: they outlive the page, the app and the supervisor, and a new supervisor
-finds those that are still alive by their locks.
+One supervisor serves one home; it holds a lock for as long as it lives. Workers outlive the page,
+the app and the supervisor, and a new supervisor finds those that are still alive. It also keeps
+the drivers of studies alive, which put runs into the queue.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from filelock import Timeout
 
 from core.errors import NotFound
 from core.processes import detached
-from core.runs import queue
+from core.runs import drivers, engine, queue
 from core.runs import run as runs
+from core.runs.engine import Engine, slots_of
 from core.runs.run import Run
 from core.settings import settings
 from core.storage import held, is_held
-from core.training.events import Ended
+from core.training.events import Ended, Started
 
-SECONDS_BETWEEN_LOOKS = 0.3
+SECONDS_BETWEEN_LOOKS = 0.2
 # A worker that was asked to stop scores its best epoch first, and tells how far it is. Only one
 # that has told nothing for so long is pressed.
 SECONDS_OF_SILENCE, SECONDS_TO_TERMINATE = 900.0, 15.0
-# A worker found without its lock may still be importing torch.
-SECONDS_TO_START = 30.0
+# A driver that died is not started again and again at once.
+SECONDS_BETWEEN_STARTS = 5.0
+# So often a run is begun anew after what it ran on was lost.
+MOST_STARTS = 5
 
 
 def ensure() -> None:
-    """Start a supervisor in the background if none is alive and somebody waits."""
-    if queue.entries() and not is_held(queue.supervisor_lock()):
+    """Start a supervisor in the background if none is alive and there is something to do."""
+    if not is_held(queue.supervisor_lock()) and (queue.entries() or drivers.wanted()):
         log = settings().home / "supervisor.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
 
 
-def devices() -> list[str]:
-    """What workers can be given: one slot a graphics processor, or one for the whole machine."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name] or ["machine"]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ["machine"]
-    try:
-        listed = subprocess.run(
-            [tool, "-L"], capture_output=True, text=True, check=False, timeout=60
-        )
-    except subprocess.TimeoutExpired:
-        return ["machine"]
-    numbers = [
-        str(k) for k, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU")
-    ]
-    return numbers or ["machine"]
-
-
-@dataclass
-class Worker:
-    """A worker under this supervisor's eye; `process` is None for one that was found alive."""
-
-    run: Run
-    device: str
-    process: subprocess.Popen[bytes] | None
-    asked_at: float | None = None
-    since: float = field(default_factory=time.monotonic)
-
-    def alive(self) -> bool:
-        """Whether it is still at work; a child is asked for itself, so that it is reaped."""
-        if self.process is not None:
-            return self.process.poll() is None
-        young = time.monotonic() - self.since < SECONDS_TO_START
-        return is_held(self.run.lock) or (young and not self.run.events())
-
-
-def start(run: Run, device: str) -> Worker:
-    """Start a worker for a run on a device."""
-    visible = {} if device == "machine" else {"CUDA_VISIBLE_DEVICES": device}
-    command = [sys.executable, "-m", "core.runs.worker", str(run.folder)]
-    return Worker(run, device, detached(command, run.folder / "worker.log", visible))
-
-
 def supervise(*, until_idle: bool) -> None:
-    """Serve the queue until interrupted; with `until_idle`, until there was nothing for a while."""
+    """Serve the queue until interrupted; with `until_idle`, until there was nothing for a while.
+
+    Raises: MachineRefused when the engine cannot be had.
+    """
     try:
         with held(queue.supervisor_lock(), 0):
             serve(settings().idle_seconds if until_idle else float("inf"))
@@ -95,75 +54,124 @@ def supervise(*, until_idle: bool) -> None:
         return  # Another one serves this home.
 
 
+@dataclass
+class Watch:
+    """What the supervisor remembers between two looks.
+
+    asked: when the run of a place was first seen to be asked to stop. started: when the driver of
+    a study was started last.
+    """
+
+    engine: Engine
+    places: list[str] = field(default_factory=list)
+    asked: dict[str, float] = field(default_factory=dict)
+    started: dict[Path, float] = field(default_factory=dict)
+
+
 def serve(seconds_idle: float) -> None:
     """Look, start, wait, again."""
-    slots = devices()
-    workers = adopted()
+    watch = Watch(engine.chosen())
+    adopt(watch)
     busy_at = time.monotonic()
     while time.monotonic() - busy_at < seconds_idle:
-        workers = [worker for worker in workers if still_working(worker)]
-        taken = {worker.device for worker in workers}
-        for slot in (s for s in slots if s not in taken):
-            claimed = queue.claim(slot)
-            if claimed is None:
-                break
-            workers += started(claimed, slot)
-        if workers:
+        watch.places = [place for place in watch.places if still_working(watch, place)]
+        fill(watch)
+        if drive(watch) or watch.places:
             busy_at = time.monotonic()
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def started(run_id: str, slot: str) -> list[Worker]:
-    """A worker for a claimed run; none if the run was deleted while it waited."""
-    try:
-        return [start(runs.load(run_id), slot)]
-    except NotFound:
-        queue.release(run_id)
-        return []
+def fill(watch: Watch) -> None:
+    """Give free slots to those who wait, in their order; who needs several waits for all."""
+    while (waiting := queue.first()) is not None:
+        slots = watch.engine.slots()
+        taken = {slot for place in watch.places for slot in slots_of(place)}
+        free = [slot for slot in slots if slot not in taken]
+        try:
+            run = runs.load(waiting)
+            needed = min(run.recipe.compute.processes, len(slots))
+        except NotFound:
+            queue.release(waiting)  # It was deleted while it waited.
+            continue
+        if not free or len(free) < needed:
+            return
+        place = ",".join(free[: max(1, needed)])
+        if queue.claim(place, waiting):
+            watch.engine.submit(run, place)
+            watch.places.append(place)
 
 
-def adopted() -> list[Worker]:
+def adopt(watch: Watch) -> None:
     """Workers of a supervisor that died: alive ones are kept in sight, dead ones let go."""
-    found = []
     for entry in queue.entries():
         if entry.device is None:
             continue
         try:
-            run = runs.load(entry.run)
+            watch.engine.adopt(runs.load(entry.run), entry.device)
         except NotFound:
             queue.release(entry.run)
             continue
-        found.append(Worker(run, entry.device, None))
-    return found
+        watch.places.append(entry.device)
 
 
-def still_working(worker: Worker) -> bool:
+def given_to(place: str) -> Run | None:
+    """The run that a place has now; a worker takes one trial after the other."""
+    entry = next((one for one in queue.entries() if one.device == place), None)
+    try:
+        return runs.load(entry.run) if entry else None
+    except NotFound:
+        return None
+
+
+def still_working(watch: Watch, place: str) -> bool:
     """Whether a worker goes on; one that ended leaves the queue, one asked to stop is pressed."""
-    if not worker.alive():
-        queue.release(worker.run.id)
-        note_silent_death(worker)
-        return False
-    if (worker.run.folder / "stop").exists():
-        worker.asked_at = worker.asked_at or time.monotonic()
-        log = worker.run.folder / "events.jsonl"
-        silent = time.time() - log.stat().st_mtime if log.exists() else float("inf")
-        press(worker, min(silent, time.monotonic() - worker.asked_at))
-    return True
+    state, run = watch.engine.state(place), given_to(place)
+    if state == "working":
+        if run is not None:
+            press(watch, place, run)
+        return True
+    watch.asked.pop(place, None)
+    if run is not None:
+        settle(watch, place, run, lost=state == "lost")
+    return False
 
 
-def press(worker: Worker, seconds: float) -> None:
-    """End a worker that does not stop by itself: SIGTERM, then SIGKILL."""
-    if worker.process is None:
+def settle(watch: Watch, place: str, run: Run, *, lost: bool) -> None:
+    """Let a run whose worker is gone leave the queue, or wait again if that was lost."""
+    events = run.events()
+    begun = sum(isinstance(event, Started) for event in events)
+    over = bool(events) and isinstance(events[-1], Ended)
+    if lost and not over and begun < MOST_STARTS and not (run.folder / "stop").exists():
+        queue.put_back(run.id)
         return
-    if seconds > SECONDS_OF_SILENCE + SECONDS_TO_TERMINATE:
-        worker.process.kill()
-    elif seconds > SECONDS_OF_SILENCE:
-        worker.process.terminate()
-
-
-def note_silent_death(worker: Worker) -> None:
-    """A worker that never wrote an event could not start at all: say so in its run."""
-    if not worker.run.events() and worker.process is not None and worker.process.returncode:
-        what = f"The worker could not start (exit status {worker.process.returncode})."
+    queue.release(run.id)
+    words = watch.engine.words(place)
+    if not events and words:
+        # A worker that never wrote an event could not start at all.
+        what = f"The worker could not start ({words})."
         remedy = "The run's log says why; `python -m core doctor` checks the installation."
-        runs.append(worker.run, Ended("failed", what=what, remedy=remedy))
+        runs.append(run, Ended("failed", what=what, remedy=remedy))
+
+
+def press(watch: Watch, place: str, run: Run) -> None:
+    """End a worker that was asked to stop and has been silent since: SIGTERM, then SIGKILL."""
+    if not (run.folder / "stop").exists():
+        watch.asked.pop(place, None)
+        return
+    asked = watch.asked.setdefault(place, time.monotonic())
+    log = run.folder / "events.jsonl"
+    silent = time.time() - log.stat().st_mtime if log.exists() else float("inf")
+    seconds = min(silent, time.monotonic() - asked)
+    if seconds > SECONDS_OF_SILENCE:
+        watch.engine.stop(place, hard=seconds > SECONDS_OF_SILENCE + SECONDS_TO_TERMINATE)
+
+
+def drive(watch: Watch) -> bool:
+    """See that each study which goes on has a driver; whether there is any."""
+    wanted = drivers.wanted()
+    for folder in wanted:
+        since = time.monotonic() - watch.started.get(folder, float("-inf"))
+        if since > SECONDS_BETWEEN_STARTS and not is_held(drivers.lock_of(folder)):
+            watch.started[folder] = time.monotonic()
+            drivers.start(folder)
+    return bool(wanted)

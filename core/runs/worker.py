@@ -6,10 +6,14 @@ everything in the run folder. It ends with status 0 when the run has ended, what
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -17,13 +21,17 @@ from filelock import Timeout
 
 from core import machine
 from core.errors import HeadstartError, NotNow
+from core.runs import queue
 from core.runs import run as runs
+from core.runs.local_engine import lock_of
 from core.runs.run import Run
 from core.storage import held, mend_lines
 from core.telling import Teller
 from core.training.events import Ended, Event
 
 SECONDS_TO_GET_THE_LOCK = 5.0
+# So long a worker waits for the next trial of its study.
+SECONDS_TO_WAIT, SECONDS_BETWEEN_LOOKS = 4.0, 0.05
 
 
 def work(run: Run) -> Iterator[Event]:
@@ -47,12 +55,14 @@ def happening(run: Run) -> Iterator[Event]:
     """The events of a run; a fault of ours ends it too, its traceback in worker.log alone."""
     from core.data import split
     from core.training.doctor import attended
-    from core.training.fit import fit
+    from core.training.fit import Wanted, fit
 
     stop_file = run.folder / "stop"
+    parts = tuple(part for part in split.SCORED if part not in run.held_back)
     try:
         data = runs.data_of(run)
-        training = fit(data, run.recipe, run.folder, stop_file.exists)
+        wanted = Wanted(parts, run.keeps_model)
+        training = fit(data, run.recipe, run.folder, stop_file.exists, wanted)
         yield from attended(
             training, run.recipe, data.classes, run.events(), own_split=split.is_given(data)
         )
@@ -67,16 +77,37 @@ def happening(run: Run) -> Iterator[Event]:
         )
 
 
-def main(folder: Path) -> int:
-    """Work on the run in a folder; SIGTERM is the same as the stop file."""
+def main(folder: Path, place: str = "") -> int:
+    """Work on the run in a folder; SIGTERM is the same as the stop file.
+
+    place: the slots of this machine that it was given. With one, it also takes the trials of the
+    same study that come next: what a process must read before it can train takes seconds.
+    """
     run = runs.load(folder.resolve().name)
 
     def stop(number: int, frame: FrameType | None) -> None:
         (run.folder / "stop").touch()
 
     signal.signal(signal.SIGTERM, stop)
+    with place_of_its_own(place):
+        status = worked(run)
+        while place and run.study and (following := next_of(run, place)) is not None:
+            run = following
+            log_to(run)
+            machine.forget_peak()
+            status = worked(run)
+    return status
+
+
+def place_of_its_own(place: str) -> AbstractContextManager[None]:
+    """The lock that says that somebody works in a place; nothing without a place."""
+    return held(lock_of(place), SECONDS_TO_GET_THE_LOCK) if place else nullcontext()
+
+
+def worked(run: Run) -> int:
+    """Work on a run to its end; the exit status."""
+    tell = Teller(quiet=False)
     try:
-        tell = Teller(quiet=False)
         for event in work(run):
             tell(event)
     except HeadstartError as error:
@@ -85,5 +116,36 @@ def main(folder: Path) -> int:
     return 0
 
 
+def next_of(run: Run, place: str) -> Run | None:
+    """The next trial of a run's study, once it waits; None if others wait, or none comes."""
+    queue.release(run.id)
+    end = time.monotonic() + SECONDS_TO_WAIT
+    while time.monotonic() < end:
+        waiting = queue.first()
+        if waiting is not None:
+            following = runs.load(waiting)
+            fitting = following.study == run.study and following.recipe.compute.processes == 1
+            return following if fitting and queue.claim(place, waiting) else None
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return None
+
+
+def log_to(run: Run) -> None:
+    """Let what is printed from now on go to a run's own log."""
+    with (run.folder / "worker.log").open("ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
+
+
+def read_arguments(words: list[str]) -> tuple[Path, str]:
+    """The run's folder, and the place given with --place."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--place", default="")
+    found = parser.parse_args(words)
+    return found.folder, found.place
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*read_arguments(sys.argv[1:])))

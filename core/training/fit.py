@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,23 @@ WARM_UP, PASSES, SECONDS = 2, 15, 1.0
 LESS_MEMORY = "Halve compute.batch_size, or choose a smaller image.size or backbone."
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is left of a training: the parts that are scored, and whether the classifier is kept."""
+
+    parts: tuple[str, ...] = split.SCORED
+    model: bool = True
+
+
+EVERYTHING = Wanted()
+
+
 def fit(
-    dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], bool] = lambda: False
+    dataset: Dataset,
+    recipe: Recipe,
+    folder: Path,
+    stop: Callable[[], bool] = lambda: False,
+    wanted: Wanted = EVERYTHING,
 ) -> Iterator[Event]:
     """Train; the last event is always Ended.
 
@@ -53,7 +69,7 @@ def fit(
         saved = checkpoint.load(folder / "checkpoint")
         yield told(work, resumed=saved is not None)
         trained = yield from TECHNIQUES[recipe.technique.name](work, saved)
-        yield from finished(work, trained)
+        yield from finished(work, trained, wanted)
     except NothingYet:
         yield Ended("stopped")
     except HeadstartError as error:
@@ -84,14 +100,14 @@ def told(work: Work, *, resumed: bool) -> Started:
     )  # fmt: skip
 
 
-def finished(work: Work, trained: Trained) -> Iterator[Event]:
+def finished(work: Work, trained: Trained, wanted: Wanted) -> Iterator[Event]:
     """Score the best epoch on every part, calibrate it, write it down, and tell the figures."""
     total, started = len(work.parts), time.monotonic()
     network = trained.network.to(work.device).eval()
     features: dict[str, np.ndarray] = {}
-    for part in (part for part in split.PARTS if len(work.rows(part))):
+    for part in (part for part in wanted.parts if len(work.rows(part))):
         yield counted(work, "finish", sum(map(len, features.values())), total, started)
-        if trained.features is not None:
+        if trained.features is not None and part in trained.features:
             features[part] = trained.features[part]
         else:
             features[part] = features_of(work, network, part)
@@ -99,14 +115,21 @@ def finished(work: Work, trained: Trained) -> Iterator[Event]:
     held_out = logits["val"], work.labels[work.rows("val")]
     degree = temperature(*held_out) if work.recipe.finish.calibrate else 1.0
     parts = [scores_of(work, part, scoring.softmax(logits[part], degree)) for part in logits]
+    familiar = (
+        learned(features["train"], work.labels_of("train"), features["val"], work.recipe.seed)
+        if wanted.model
+        else None
+    )
     model = Classifier(
         network, work.preprocessing, work.dataset.classes, degree, work.recipe.backbone.name,
-        learned(features["train"], work.labels_of("train"), features["val"], work.recipe.seed),
+        familiar,
     )  # fmt: skip
-    origin = {"dataset": work.dataset.digest, "revision": work.dataset.revision}
-    classifiers.save(model, work.folder / "model", origin)
+    if wanted.model:
+        origin = {"dataset": work.dataset.digest, "revision": work.dataset.revision}
+        classifiers.save(model, work.folder / "model", origin)
     # Before the scores, so that whoever finds those finds these.
-    seen.save(np.concatenate([*features.values()]), work.folder / seen.FILE)
+    if wanted.model:
+        seen.save(np.concatenate([*features.values()]), work.folder / seen.FILE)
     scoring.save(scoring.joined(parts), work.folder / "predictions.parquet")
     result = {**figures(work, parts, degree), "milliseconds": round(milliseconds(model), 3)}
     yield Ended("stopped" if work.stopped else "finished", result=result)
@@ -129,9 +152,8 @@ def figures(work: Work, parts: list[Scores], degree: float) -> dict[str, Any]:
     found = {str(part.split[0]): report.computed(path, part, classes)[0] for part in parts}
     summaries = {name: metrics.plain(one, one["accuracy"].n) for name, one in found.items()}
     return {
-        "train": summaries.get("train", {"n": 0}),
-        "val": summaries.get("val", {"n": 0}),
-        "test": summaries.get("test", {"n": 0}),
+        **{part: {"n": 0} for part in split.PARTS},
+        **summaries,
         "best_epoch": work.best_epoch,
         "epochs": work.epochs,
         "temperature": degree,

@@ -45,7 +45,7 @@ Steps = Generator[Event, None, Trained]
 
 def feature_extraction(work: Work, saved: Saved) -> Steps:
     """Frozen backbone, features once, a head on them."""
-    found = yield from extracted(work, split.PARTS)
+    found = yield from extracted(work, split.SCORED)
     yield from headed(work, found, work.recipe)
     return Trained(work.network, found)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core import machine
-from core.data import loader, split
+from core.data import folding, loader
 from core.data.augment import Preprocessing
 from core.data.dataset import Dataset
 from core.errors import RecipeRefused
@@ -78,7 +78,7 @@ def prepare(dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], b
     workers = recipe.compute.workers
     threads = machine.cores() if workers == "auto" else int(workers)
     torch.set_num_threads(machine.cores())
-    parts = split.split(dataset, recipe.data.split, recipe.seed)
+    parts = folding.parts(dataset, recipe)
     pretrained = recipe.technique.name != "from_scratch"
     network = networks.create(recipe, len(dataset.classes), pretrained=pretrained)
     preprocessing = networks.preprocessing_of(network, recipe)

@@ -196,7 +196,7 @@ def test_a_run_is_pinned_to_its_dataset_and_recipe(dataset):
 def test_a_claim_of_a_supervisor_that_died_holds_nobody_up(dataset):
     run = made(dataset, SMALL)
     queue.add(run.id)
-    assert queue.claim("machine") == run.id
+    assert queue.claim("machine", run.id)
     assert runs.state_of(run) == "created"
     runs.ready_to_resume(run)
     assert queue.entries() == []
