@@ -28,15 +28,16 @@ from core import (
     machine,
     reference,
     reporting,
+    searching,
 )
 from core import recipe as recipes
 from core.asking import AsJson, Data, found_dataset, found_run
+from core.choosing import Preset, RecipeFile, Settings, chosen_recipe
 from core.data.importing import import_all
-from core.errors import HeadstartError, NotFound
+from core.errors import HeadstartError
 from core.recipe import PRESETS
 from core.runs import run as runs
 from core.runs.run import Run
-from core.schema import Recipe
 from core.settings import settings
 from core.storage import free_bytes, write_bytes
 from core.telling import (
@@ -65,29 +66,14 @@ app.add_typer(deciding.app)
 app.add_typer(explaining.app)
 app.add_typer(reporting.app)
 app.add_typer(contrasting.app)
-
-
-Settings = Annotated[
-    list[str], typer.Option("--set", help="A recipe field by its dotted name: name=value.")
-]
-
-
-def chosen_recipe(preset: str, file: Path | None, assignments: list[str]) -> Recipe:
-    """The recipe that the options of `train` describe."""
-    if file is not None:
-        if not file.is_file():
-            raise NotFound(f"There is no recipe file {file}.", "Check the path.")
-        base = recipes.from_yaml(file.read_text(encoding="utf-8"))
-    else:
-        base = recipes.preset(preset)
-    return recipes.with_settings(base, assignments)
+app.add_typer(searching.app)
 
 
 @app.command(epilog=FIELD_HELP)
 def train(
     data: Data,
-    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "quick",
-    recipe: Annotated[Path | None, typer.Option(help="A YAML file instead of a preset.")] = None,
+    preset: Preset = "quick",
+    recipe: RecipeFile = None,
     assignments: Settings = [],  # noqa: B006 (typer reads it, nobody changes it)
     revision: Annotated[int | None, typer.Option(help="Of the dataset; else the newest.")] = None,
     detach: Annotated[bool, typer.Option(help="Queue it and return at once.")] = False,

@@ -74,7 +74,9 @@ def kept_out(dataset: Dataset, recipe: Recipe) -> np.ndarray:
     if "train" in given:
         return np.asarray(given == "test", dtype=bool)
     if recipe.data.keep_test:
-        return np.asarray(split.split(dataset, recipe.data.split, recipe.seed) == "test", dtype=bool)
+        return np.asarray(
+            split.split(dataset, recipe.data.split, recipe.seed) == "test", dtype=bool
+        )
     return np.zeros(len(given), dtype=bool)
 
 
@@ -85,7 +87,7 @@ def held_out(dataset: Dataset, fold: Fold, free: np.ndarray) -> np.ndarray:
     """
     table = dataset.table
     if fold.group:
-        held = free & (grouping.groups_of(table) == fold.group)
+        held = np.asarray(free & (grouping.groups_of(table) == fold.group))
     else:
         held = np.zeros(len(table), dtype=bool)
         drawn = split.folds(table[free].reset_index(drop=True), fold.count, fold.drawing)

@@ -70,7 +70,9 @@ class Parameter:
         if self.choices:
             return list(self.choices)
         facts = {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
-        return {key: value for key, value in facts.items() if value not in (None, False)}
+        return {
+            key: value for key, value in facts.items() if value is not None and value is not False
+        }
 
 
 Space = tuple[Parameter, ...]

@@ -19,13 +19,20 @@ from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import HeadstartError, NotFound, NotNow
-from core.runs import drivers, supervisor
+from core.runs import drivers, queue, supervisor
 from core.runs import run as runs
 from core.runs.run import Run
 from core.schema import Recipe
 from core.settings import settings
 from core.storage import (
-    Json, checked_id, is_held, new_id, read_json, whole_folder, write_bytes, write_json,
+    Json,
+    checked_id,
+    is_held,
+    new_id,
+    read_json,
+    whole_folder,
+    write_bytes,
+    write_json,
 )  # fmt: skip
 
 Kind = Literal["search", "crossval"]
@@ -36,7 +43,7 @@ STATES: dict[State, str] = {
     "pausing": "Nothing new is begun; what is being trained comes to its end.",
     "paused": "Nothing is begun until it is resumed.",
     "stopping": "Stopping; what has been found so far is judged.",
-    "interrupted": "Nobody works on it. Nothing is lost: it goes on by itself when it is looked at.",
+    "interrupted": "Nobody works on it. Nothing is lost: looked at, it goes on by itself.",
     "finished": "Finished.",
     "stopped": "Stopped by request; what was found until then was kept.",
     "failed": "Failed; the reason is shown below.",
@@ -152,7 +159,13 @@ def state_of(study: Study) -> State:
         return "pausing" if alive else "paused"
     if study.asked_to_stop:
         return "stopping"
-    return "running" if alive or is_held(supervisor.queue.supervisor_lock()) else "interrupted"
+    return "running" if alive or is_held(queue.supervisor_lock()) else "interrupted"
+
+
+def attend(study: Study) -> None:
+    """See that somebody works on a study that goes on."""
+    if state_of(study) in LIVE:
+        supervisor.ensure()
 
 
 def pause(study: Study) -> None:

@@ -1,0 +1,193 @@
+"""Cross-validation: every image is once judged by a model that has not seen it.
+
+Data flow: folds -> one run each -> out-of-fold predictions of all images -> a run of its own, whose
+test part they are, so that Evaluate, Compare and the audit take them as those of any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from core import recipe as recipes
+from core.data import folding
+from core.data.dataset import Dataset
+from core.data.folding import Fold
+from core.errors import RecipeRefused
+from core.evaluation import intervals, metrics
+from core.evaluation import scores as scoring
+from core.evaluation.intervals import Figure
+from core.evaluation.scores import Scores
+from core.runs import engine
+from core.runs.run import Place, Run
+from core.schema import Recipe
+from core.storage import Json
+from core.studies import study as studies
+from core.studies.candidates import Crew, figures, folded
+from core.studies.study import Study
+
+GROUPS = "groups"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cross-validation is told.
+
+    folds: how many; 0 leaves out one group after the other. repeats: drawings of the folds.
+    keep_test: whether the test part of the recipe's split stays out of all folds.
+    """
+
+    folds: int = 5
+    repeats: int = 1
+    keep_test: bool = False
+
+
+def start(dataset: Dataset, recipe: Recipe, plan: Plan, name: str = "") -> Study:
+    """Begin a cross-validation; it goes on in the background.
+
+    Raises: DatasetRefused for folds that the images do not allow, RecipeRefused, WeightsMissing.
+    """
+    if recipe.data.fold:
+        raise RecipeRefused(
+            f"The recipe is that of one fold ({recipe.data.fold}).", "Leave data.fold empty."
+        )
+    recipe = recipes.changed(recipe, {"data": {"keep_test": plan.keep_test}})
+    found = folds_of(dataset, recipe, plan)
+    for fold in found:
+        folding.parts(dataset, folded(recipe, fold))  # Refused now, not in the middle.
+    title = f"{len(found)} folds" if plan.folds else f"Each of {len(found)} groups left out"
+    facts: Json = {**vars(plan), "members": [str(fold) for fold in found]}
+    return studies.create("crossval", dataset, recipe, facts, name or f"{title} of {dataset.name}")
+
+
+def folds_of(dataset: Dataset, recipe: Recipe, plan: Plan) -> list[Fold]:
+    """The folds of a plan, in the order in which they are trained.
+
+    Raises: DatasetRefused.
+    """
+    if plan.folds:
+        return folding.of_count(dataset, recipe, plan.folds, plan.repeats)
+    return folding.of_groups(dataset, recipe)
+
+
+def conduct(study: Study) -> Iterator[None]:
+    """Train every fold, and put together what they say; yields whenever it only waits.
+
+    Raises: HeadstartError when a fold cannot be trained.
+    """
+    crew = Crew.of(study)
+    folds = [folding.read(text) for text in study.plan["members"]]
+    slots = max(1, len(engine.chosen().slots()))
+    while True:
+        outcomes = {str(k): crew.look(str(k)) for k in range(len(folds)) if str(k) in crew.runs}
+        live = [member for member, outcome in outcomes.items() if outcome == "live"]
+        if study.asked_to_stop:
+            for member in live:
+                crew.stop(member)
+        failed = next((m for m, outcome in outcomes.items() if outcome == "failed"), None)
+        if failed is not None and not study.asked_to_stop:
+            stop_others(crew, live)
+            raise RecipeRefused(
+                f"Fold {folds[int(failed)]} could not be trained: {crew.why(failed)}",
+                "Correct the recipe or the data, and cross-validate again.",
+            )
+        if not live and (study.asked_to_stop or len(outcomes) == len(folds)):
+            break
+        if study.asked_to_pause and not live:
+            return
+        waiting = study.asked_to_pause or study.asked_to_stop or len(outcomes) == len(folds)
+        if waiting or len(live) >= slots:
+            yield
+            continue
+        begin(study, crew, folds, len(outcomes))
+    done = [m for m, outcome in outcomes.items() if outcome == "done"]
+    finish(study, crew, [folds[int(m)] for m in done], [crew.runs[m] for m in done], len(folds))
+
+
+def stop_others(crew: Crew, live: list[str]) -> None:
+    """End the folds that are under way when one cannot be trained."""
+    for member in live:
+        crew.stop(member)
+
+
+def begin(study: Study, crew: Crew, folds: list[Fold], number: int) -> None:
+    """Start the run of the next fold."""
+    place = Place(study.id, str(number))
+    crew.begin(
+        str(number), folded(study.recipe, folds[number]), f"Fold {folds[number]} of {study.name}",
+        place,
+    )  # fmt: skip
+
+
+def finish(study: Study, crew: Crew, folds: list[Fold], runs: list[Run], wanted: int) -> None:
+    """Write down what the folds came to; of a stopped one, what those that were trained did."""
+    reason = "finished" if len(runs) == wanted else "stopped"
+    if not runs:
+        studies.end(study, "stopped", folds=[], metrics={})
+        return
+    rows = [
+        {"fold": str(fold), "run": run.id, **figures(run)["test"]}
+        for fold, run in zip(folds, runs, strict=True)
+    ]
+    found = out_of_fold(runs)
+    studies.end(
+        study, reason, folds=rows, n=len(found),
+        spread={name: asdict(one) for name, one in spread(rows, len(found)).items()},
+        metrics=metrics.summary(found), run="",
+    )  # fmt: skip
+
+
+def out_of_fold(runs: list[Run]) -> Scores:
+    """What the models that had not seen each image say of it, in the order of the names.
+
+    With repeated folds, the mean of what they say.
+    """
+    parts = [scoring.load(run.predictions).part("test") for run in runs]
+    together = scoring.joined(parts)
+    names, first, row = np.unique(
+        together.images.astype(str), return_index=True, return_inverse=True
+    )
+    total = np.zeros((len(names), together.probabilities.shape[1]))
+    np.add.at(total, row, together.probabilities)
+    mean = total / np.bincount(row)[:, None]
+    return Scores(
+        mean.astype(np.float32), together.labels[first], together.images[first],
+        np.full(len(names), "test", dtype=object),
+    )  # fmt: skip
+
+
+def spread(rows: list[Json], n: int) -> dict[str, Figure]:
+    """Mean of each figure over the folds, with an interval for training again on other images.
+
+    n: images in all folds together. Shares keep within 0 and 1.
+    """
+    tested = float(np.mean([row["n"] / max(1, n - row["n"]) for row in rows]))
+    found = {}
+    for name in metrics.KINDS:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if len(values) == len(rows):
+            most = None if name == "log_loss" else 1.0
+            limits = metrics.LOWEST.get(name, 0.0), most
+            found[name] = intervals.of_folds(np.array(values, dtype=float), tested, limits)
+    return found
+
+
+def told(study: Study) -> list[str]:
+    """What a cross-validation came to, in sentences."""
+    result = study.result
+    if not result["metrics"]:
+        return ["It was stopped before any fold was trained."]
+    lines = []
+    for name, kind in metrics.KINDS.items():
+        figures, spread = result["metrics"], result["spread"].get(name)
+        if figures.get(name) is None or spread is None:
+            continue
+        value, low, high = (figures[f"{name}{end}"] for end in ("", "_low", "_high"))
+        whole = Figure(value, low, high, figures["n"])
+        lines.append(
+            f"  {kind.title:<26}{kind.written(whole.value):>12}   95 %: {kind.interval(whole)}; "
+            f"folds: {kind.written(spread['value'])}, {kind.interval(Figure(**spread))}"
+        )
+    return [f"Out of fold, n = {result['n']:,}:", *lines]
