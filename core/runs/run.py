@@ -60,8 +60,8 @@ class Run:
     """A run as its folder tells it.
 
     study, member: the study that it is part of, and what it is there: "7" is trial 7, "7.2" its
-    fold 2. held_back: parts of the data that are not scored at the end. keeps_model: whether its
-    classifier is kept.
+    fold 2. held_back: what is not measured at the end: parts of the data, or milliseconds.
+    keeps_model: whether its classifier is kept.
     """
 
     id: str

@@ -61,7 +61,7 @@ def happening(run: Run) -> Iterator[Event]:
     parts = tuple(part for part in split.SCORED if part not in run.held_back)
     try:
         data = runs.data_of(run)
-        wanted = Wanted(parts, run.keeps_model)
+        wanted = Wanted(parts, run.keeps_model, "milliseconds" not in run.held_back)
         training = fit(data, run.recipe, run.folder, stop_file.exists, wanted)
         yield from attended(
             training, run.recipe, data.classes, run.events(), own_split=split.is_given(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,7 +101,7 @@ def folded(recipe: Recipe, fold: folding.Fold) -> Recipe:
     return recipes.changed(recipe, {"data": {"fold": str(fold)}})
 
 
-def trial_place(study: Study, member: str, scored: Mapping[str, bool] | set[str]) -> Place:
-    """The place of a trial: only what it is chosen by is scored, and its classifier is not kept."""
-    held_back = tuple(part for part in SCORED if part not in scored)
+def trial_place(study: Study, member: str, measured: set[str]) -> Place:
+    """The place of a trial: only what it is chosen by is measured, its classifier is not kept."""
+    held_back = tuple(one for one in (*SCORED, "milliseconds") if one not in measured)
     return Place(study.id, member, held_back, keeps_model=False)

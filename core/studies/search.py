@@ -102,10 +102,12 @@ def begun(search: Search, key: str, title: str, recipe: Recipe) -> list[str]:
     Raises: RecipeRefused, WeightsMissing.
     """
     members = names_of(search, key)
-    scored = {"test"} if search.folds else {"val"}
+    measured = {"test"} if search.folds else {"val"}
+    if len(search.plan.directions) > 1:
+        measured.add("milliseconds")
     variants = [folded(recipe, fold) for fold in search.folds] or [recipe]
     for member, variant in zip(members, variants, strict=True):
-        place = trial_place(search.study, member, scored)
+        place = trial_place(search.study, member, measured)
         search.crew.begin(member, variant, f"{title} of {search.study.name}", place)
     return members
 
@@ -157,7 +159,8 @@ def look_at(search: Search, number: int) -> None:
     outcomes = [search.crew.look(member) for member in members]
     if hopeless(search, number, members):
         stop_all(search, members)
-        settle(search, number, members, PRUNED)
+        if "live" not in outcomes:
+            settle(search, number, members, PRUNED)
     elif "failed" in outcomes:
         stop_all(search, members)
         settle(search, number, members, FAILED)
@@ -168,13 +171,15 @@ def look_at(search: Search, number: int) -> None:
 
 
 def hopeless(search: Search, number: int, members: list[str]) -> bool:
-    """Whether a trial is given up at one of the epochs that it has told since the last look.
+    """Whether a trial is given up, now or before, at an epoch that it has told since the last look.
 
     Its epochs are looked at in their order, whenever that is: the same search gives up the same
     trials at the same epochs. The last epoch is not asked about, since nothing is to be won there.
     """
     if METHODS[search.plan.method].objectives > 1 or search.plan.pruning == "none" or search.folds:
         return False
+    if search.ledger.is_given_up(number):
+        return True
     run = search.crew.runs[members[0]]
     phase = "head" if run.recipe.is_frozen else "tune"
     told = search.ledger.told(number)
@@ -216,8 +221,9 @@ def values_of(search: Search, members: list[str]) -> list[float]:
     if len(known) < len(results):
         return [math.nan] * len(search.plan.directions)
     mean = mean_of([one[search.plan.metric] for one in known], [one["n"] for one in known])
-    speed = mean_of([result["milliseconds"] for result in results], [1] * len(results))
-    return [mean, speed][: len(search.plan.directions)]
+    if len(search.plan.directions) == 1:
+        return [mean]
+    return [mean, mean_of([result["milliseconds"] for result in results], [1] * len(results))]
 
 
 def begin(search: Search) -> bool:

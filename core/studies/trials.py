@@ -20,6 +20,7 @@ from core.studies.study import Study
 
 FILE = "trials.jsonl"
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
+GIVEN_UP = "given up"
 SECONDS_FOR_THE_DATABASE = 60
 
 
@@ -51,8 +52,15 @@ class Ledger:
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Tell how a trial is after an epoch that was not told before; whether it is hopeless."""
-        self.open[number].report(value, epoch)
-        return bool(self.open[number].should_prune())
+        trial = self.open[number]
+        trial.report(value, epoch)
+        if trial.should_prune():
+            trial.set_user_attr(GIVEN_UP, epoch)
+        return self.is_given_up(number)
+
+    def is_given_up(self, number: int) -> bool:
+        """Whether a trial was found hopeless."""
+        return GIVEN_UP in self.open[number].user_attrs
 
     def told(self, number: int) -> dict[int, float]:
         """What was told of a trial, by epoch."""

@@ -42,10 +42,15 @@ LESS_MEMORY = "Halve compute.batch_size, or choose a smaller image.size or backb
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is left of a training: the parts that are scored, and whether the classifier is kept."""
+    """What is left of a training.
+
+    parts: those that are scored. model: whether the classifier is kept. timed: whether the time of
+    one image is measured.
+    """
 
     parts: tuple[str, ...] = split.SCORED
     model: bool = True
+    timed: bool = True
 
 
 EVERYTHING = Wanted()
@@ -131,7 +136,9 @@ def finished(work: Work, trained: Trained, wanted: Wanted) -> Iterator[Event]:
     if wanted.model:
         seen.save(np.concatenate([*features.values()]), work.folder / seen.FILE)
     scoring.save(scoring.joined(parts), work.folder / "predictions.parquet")
-    result = {**figures(work, parts, degree), "milliseconds": round(milliseconds(model), 3)}
+    result = figures(work, parts, degree)
+    if wanted.timed:
+        result["milliseconds"] = round(milliseconds(model), 3)
     yield Ended("stopped" if work.stopped else "finished", result=result)
     # Only now is the end on the disk. A run that was stopped may be gone on with.
     if not work.stopped:
