@@ -75,7 +75,7 @@ def search(
     base = chosen_recipe(preset, recipe, assignments)
     if space is None:
         found = spaces.read(spaces.starter(base), base)
-    elif space.is_file():
+    elif space.exists() and not space.is_dir():
         found = spaces.from_yaml(space.read_text(encoding="utf-8"), base)
     else:
         raise NotFound(f"There is no file {space}.", "Check the path.")

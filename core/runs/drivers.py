@@ -6,7 +6,10 @@ on. Everything else about it is said in `core.studies`.
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.processes import detached
@@ -24,6 +27,19 @@ def wanted() -> list[Path]:
     return [f for f in folders if not ((f / "result.json").exists() or (f / "pause").exists())]
 
 
-def start(folder: Path) -> None:
+@dataclass(frozen=True)
+class Driver:
+    """A driver that was started, and when."""
+
+    process: subprocess.Popen[bytes]
+    since: float
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether it has ended, and was started so long ago that another may be."""
+        return self.process.poll() is not None and time.monotonic() - self.since > seconds
+
+
+def start(folder: Path) -> Driver:
     """Start the driver of a study; it ends by itself where one is alive."""
-    detached([sys.executable, "-m", "core.studies.driver", str(folder)], folder / "driver.log", {})
+    command = [sys.executable, "-m", "core.studies.driver", str(folder)]
+    return Driver(detached(command, folder / "driver.log", {}), time.monotonic())

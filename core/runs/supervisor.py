@@ -18,6 +18,7 @@ from core.errors import NotFound
 from core.processes import detached
 from core.runs import drivers, engine, queue
 from core.runs import run as runs
+from core.runs.drivers import Driver
 from core.runs.engine import Engine, slots_of
 from core.runs.run import Run
 from core.settings import settings
@@ -28,6 +29,8 @@ SECONDS_BETWEEN_LOOKS = 0.2
 # A worker that was asked to stop scores its best epoch first, and tells how far it is. Only one
 # that has told nothing for so long is pressed.
 SECONDS_OF_SILENCE, SECONDS_TO_TERMINATE = 900.0, 15.0
+# A supervisor takes so long to import what it needs, on a busy machine.
+SECONDS_TO_START = 10.0
 # A driver that died is not started again and again at once.
 SECONDS_BETWEEN_STARTS = 5.0
 # So often a run is begun anew after what it ran on was lost.
@@ -35,10 +38,15 @@ MOST_STARTS = 5
 
 
 def ensure() -> None:
-    """Start a supervisor in the background if none is alive and there is something to do."""
-    if not is_held(queue.supervisor_lock()) and (queue.entries() or drivers.wanted()):
-        log = settings().home / "supervisor.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+    """Start a supervisor in the background if none is alive and there is something to do.
+
+    One that was just started may not have taken its lock yet.
+    """
+    if is_held(queue.supervisor_lock()) or not (queue.entries() or drivers.wanted()):
+        return
+    log, begun = settings().home / "supervisor.log", settings().home / "supervisor.begun"
+    if not begun.exists() or time.time() - begun.stat().st_mtime > SECONDS_TO_START:
+        begun.touch()
         detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
 
 
@@ -58,14 +66,14 @@ def supervise(*, until_idle: bool) -> None:
 class Watch:
     """What the supervisor remembers between two looks.
 
-    asked: when the run of a place was first seen to be asked to stop. started: when the driver of
-    a study was started last.
+    asked: when the run of a place was first seen to be asked to stop. drivers: those that were
+    started, by the folder of their study.
     """
 
     engine: Engine
     places: list[str] = field(default_factory=list)
     asked: dict[str, float] = field(default_factory=dict)
-    started: dict[Path, float] = field(default_factory=dict)
+    drivers: dict[Path, Driver] = field(default_factory=dict)
 
 
 def serve(seconds_idle: float) -> None:
@@ -170,8 +178,8 @@ def drive(watch: Watch) -> bool:
     """See that each study which goes on has a driver; whether there is any."""
     wanted = drivers.wanted()
     for folder in wanted:
-        since = time.monotonic() - watch.started.get(folder, float("-inf"))
-        if since > SECONDS_BETWEEN_STARTS and not is_held(drivers.lock_of(folder)):
-            watch.started[folder] = time.monotonic()
-            drivers.start(folder)
+        driver = watch.drivers.get(folder)
+        over = driver is None or driver.is_over(SECONDS_BETWEEN_STARTS)
+        if over and not is_held(drivers.lock_of(folder)):
+            watch.drivers[folder] = drivers.start(folder)
     return bool(wanted)

@@ -18,13 +18,17 @@ from core.studies.space import Space, grid
 
 @dataclass(frozen=True)
 class Method:
-    """One way to choose. make(seed, space, trials): an optuna sampler."""
+    """One way to choose. make(seed, space, trials): an optuna sampler.
+
+    one_order: whether all trials have the seed of the search, since it puts everything in order.
+    """
 
     title: str
     help: str
     make: Callable[[int, Space, int], Any]
     objectives: int = 1
     numbers_only: bool = False
+    one_order: bool = False
 
 
 def random(seed: int, space: Space, trials: int) -> Any:
@@ -109,6 +113,7 @@ METHODS: dict[str, Method] = {
         "Grid",
         "Every combination of the listed values; four points of a range without steps.",
         raster,
+        one_order=True,
     ),
 }
 
@@ -152,6 +157,12 @@ PRUNING: dict[str, Pruning] = {
     ),
     "none": Pruning("None", "Every trial is trained to its end.", nothing),
 }
+
+
+def sampler(method: str, seed: int, number: int, space: Space, trials: int) -> Any:
+    """What proposes the trial with this number."""
+    chosen = METHODS[method]
+    return chosen.make(seed if chosen.one_order else seed_of(seed, number), space, trials)
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -102,7 +102,7 @@ def begun(search: Search, key: str, title: str, recipe: Recipe) -> list[str]:
     Raises: RecipeRefused, WeightsMissing.
     """
     members = names_of(search, key)
-    measured = {"test"} if search.folds else {"val"}
+    measured = {"val", "test"} if search.folds else {"val"}
     if len(search.plan.directions) > 1:
         measured.add("milliseconds")
     variants = [folded(recipe, fold) for fold in search.folds] or [recipe]

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.settings import settings
 from core.storage import Json, append_line, held, mend_lines, read_lines
-from core.studies.methods import METHODS, PRUNING, distribution, rastered, seed_of
+from core.studies.methods import PRUNING, distribution, rastered, sampler
 from core.studies.plan import Plan
 from core.studies.study import Study
 
@@ -48,7 +48,7 @@ class Ledger:
     def sampler(self, number: int) -> Any:
         """What proposes the trial with this number."""
         plan = self.plan
-        return METHODS[plan.method].make(seed_of(plan.seed, number), plan.space, plan.trials)
+        return sampler(plan.method, plan.seed, number, plan.space, plan.trials)
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Tell how a trial is after an epoch that was not told before; whether it is hopeless."""
