@@ -13,6 +13,11 @@ PAGES = {
     "data.py": ("Data", ":material/photo_library:", "Bring photos in, look at them, first model."),
     "recipe.py": ("Recipe", ":material/tune:", "Choose how to train, and start."),
     "train.py": ("Train", ":material/monitoring:", "Watch trainings; stop and resume them."),
+    "studies.py": (
+        "Studies",
+        ":material/science:",
+        "Search for the best recipe, cross-validate, combine classifiers.",
+    ),
     "evaluate.py": (
         "Evaluate",
         ":material/fact_check:",

@@ -21,6 +21,7 @@ from core.evaluation import scores as scoring
 from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
 from core.runs import engine
+from core.runs import run as runs
 from core.runs.run import Place, Run
 from core.schema import Recipe
 from core.storage import Json
@@ -103,7 +104,7 @@ def conduct(study: Study) -> Iterator[None]:
             continue
         begin(study, crew, folds, len(outcomes))
     done = [m for m, outcome in outcomes.items() if outcome == "done"]
-    finish(study, crew, [folds[int(m)] for m in done], [crew.runs[m] for m in done], len(folds))
+    finish(study, [folds[int(m)] for m in done], [crew.runs[m] for m in done], len(folds))
 
 
 def stop_others(crew: Crew, live: list[str]) -> None:
@@ -121,17 +122,17 @@ def begin(study: Study, crew: Crew, folds: list[Fold], number: int) -> None:
     )  # fmt: skip
 
 
-def finish(study: Study, crew: Crew, folds: list[Fold], runs: list[Run], wanted: int) -> None:
+def finish(study: Study, folds: list[Fold], trained: list[Run], wanted: int) -> None:
     """Write down what the folds came to; of a stopped one, what those that were trained did."""
-    reason = "finished" if len(runs) == wanted else "stopped"
-    if not runs:
+    reason = "finished" if len(trained) == wanted else "stopped"
+    if not trained:
         studies.end(study, "stopped", folds=[], metrics={})
         return
     rows = [
         {"fold": str(fold), "run": run.id, **figures(run)["test"]}
-        for fold, run in zip(folds, runs, strict=True)
+        for fold, run in zip(folds, trained, strict=True)
     ]
-    found = out_of_fold(runs)
+    found = out_of_fold(trained)
     studies.end(
         study, reason, folds=rows, n=len(found),
         spread={name: asdict(one) for name, one in spread(rows, len(found)).items()},
@@ -139,12 +140,12 @@ def finish(study: Study, crew: Crew, folds: list[Fold], runs: list[Run], wanted:
     )  # fmt: skip
 
 
-def out_of_fold(runs: list[Run]) -> Scores:
+def out_of_fold(trained: list[Run]) -> Scores:
     """What the models that had not seen each image say of it, in the order of the names.
 
     With repeated folds, the mean of what they say.
     """
-    parts = [scoring.load(run.predictions).part("test") for run in runs]
+    parts = [scoring.load(run.predictions).part("test") for run in trained]
     together = scoring.joined(parts)
     names, first, row = np.unique(
         together.images.astype(str), return_index=True, return_inverse=True
@@ -174,20 +175,58 @@ def spread(rows: list[Json], n: int) -> dict[str, Figure]:
     return found
 
 
+def rows(study: Study) -> list[Json]:
+    """One row for each fold: its state and, once it is trained, its figures."""
+    members = studies.members(study)
+    found = []
+    for number, fold in enumerate(study.plan["members"]):
+        run = members.get(str(number))
+        events = run.events() if run else []
+        test = runs.result_of(events).get("test", {})
+        found.append(
+            {
+                "fold": fold,
+                "state": runs.state_of(run, events) if run else "waiting",
+                "accuracy": test.get("accuracy"),
+                "low": test.get("accuracy_low"),
+                "high": test.get("accuracy_high"),
+                "n": test.get("n"),
+                "log loss": test.get("log_loss"),
+                "run": run.id if run else "",
+            }
+        )
+    return found
+
+
+def table(study: Study) -> list[Json]:
+    """Each figure of all folds together, and as the mean of the folds, in words."""
+    result = study.result
+    figures, spreads = result["metrics"], result["spread"]
+    found = []
+    for name, kind in metrics.KINDS.items():
+        if figures.get(name) is None or name not in spreads:
+            continue
+        value, low, high = (figures[f"{name}{end}"] for end in ("", "_low", "_high"))
+        whole = Figure(value, low, high, figures["n"])
+        mean = Figure(**spreads[name])
+        found.append(
+            {
+                "figure": kind.title,
+                "all folds together": f"{kind.written(value)} ({kind.interval(whole)})",
+                "mean of the folds": f"{kind.written(mean.value)} ({kind.interval(mean)})",
+            }
+        )
+    return found
+
+
 def told(study: Study) -> list[str]:
     """What a cross-validation came to, in sentences."""
     result = study.result
     if not result["metrics"]:
         return ["It was stopped before any fold was trained."]
-    lines = []
-    for name, kind in metrics.KINDS.items():
-        figures, spread = result["metrics"], result["spread"].get(name)
-        if figures.get(name) is None or spread is None:
-            continue
-        value, low, high = (figures[f"{name}{end}"] for end in ("", "_low", "_high"))
-        whole = Figure(value, low, high, figures["n"])
-        lines.append(
-            f"  {kind.title:<26}{kind.written(whole.value):>12}   95 %: {kind.interval(whole)}; "
-            f"folds: {kind.written(spread['value'])}, {kind.interval(Figure(**spread))}"
-        )
-    return [f"Out of fold, n = {result['n']:,}:", *lines]
+    lines = [
+        f"  {row['figure']:<26}{row['all folds together']:<28}{row['mean of the folds']}"
+        for row in table(study)
+    ]
+    heads = f"  {'':<26}{'all together':<28}mean of the folds"
+    return [f"Out of fold, n = {result['n']:,}, 95 % intervals:", heads, *lines]

@@ -92,8 +92,8 @@ def essence(records: list[dict]) -> list[tuple]:
 @posix_only
 def test_a_search_whose_processes_are_killed_equals_the_undisturbed_one(dataset, home):
     slow = recipe_of("schedule.epochs=60")
-    undisturbed = finished(begun(dataset, recipe=slow, trials=7, seed=3))
-    study = begun(dataset, recipe=slow, trials=7, seed=3)
+    undisturbed = finished(begun(dataset, recipe=slow, trials=5, seed=3))
+    study = begun(dataset, recipe=slow, trials=5, seed=3)
     for n, words in enumerate(
         [("core.runs.worker",), ("core", "worker"), ("core.studies.driver",), ()], 1
     ):
@@ -105,7 +105,7 @@ def test_a_search_whose_processes_are_killed_equals_the_undisturbed_one(dataset,
     assert essence(records) == essence(undisturbed)
     members = Counter(run.member for run in runs.all_runs() if run.study == study.id)
     assert set(members.values()) == {1}
-    assert set(members) <= {"base", "winner", *map(str, range(7))}
+    assert set(members) <= {"base", "winner", *map(str, range(5))}
     assert not queue.entries()
 
 
@@ -150,8 +150,8 @@ def test_a_trial_that_cannot_be_fails_with_words_and_the_search_goes_on(dataset)
 
 
 def test_a_search_without_its_database_goes_on_from_its_lines(dataset, home):
-    undisturbed = finished(begun(dataset, trials=6, seed=5))
-    study = begun(dataset, trials=6, seed=5)
+    undisturbed = finished(begun(dataset, trials=4, seed=5))
+    study = begun(dataset, trials=4, seed=5)
     wait(lambda: len(trials.records_of(study)) >= 2)
     for process in ours(home):
         kill_with_children(process.pid)
@@ -183,7 +183,7 @@ def test_pausing_begins_nothing_and_stopping_keeps_what_was_found(dataset):
 
 
 def test_a_budget_ends_a_search_and_its_winner_is_still_tested(dataset):
-    study = begun(dataset, trials=500, budget=8.0)
+    study = begun(dataset, trials=500, budget=16.0)
     records = finished(study)
     assert 0 < len(records) < 500
     assert study.result["why_ended"] == "The time was used up."

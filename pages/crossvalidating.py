@@ -1,0 +1,97 @@
+"""A part of the Studies page: cross-validate a recipe, and see how its figures vary."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core import recipe as recipes
+from core.data.dataset import Dataset
+from core.recipe import PRESET_HELP, PRESETS
+from core.runs import run as runs
+from core.studies import crossval as crossvals
+from core.studies.crossval import Plan
+from core.studies.study import Study
+from pages import studying, widgets
+
+STRATIFIED, BY_GROUP = "folds", "each group left out"
+
+
+def view(dataset: Dataset) -> None:
+    """Begin a cross-validation, or look at one."""
+    st.caption(
+        "The images are divided into folds; each fold is judged by a model that learned from the "
+        "others. Every image is judged once, so that a small dataset gives a figure that is worth "
+        "more. Groups and near-duplicates stay together."
+    )
+    study = studying.pick("crossval", dataset, "crossval")
+    with st.expander("New cross-validation", icon=":material/add:", expanded=study is None):
+        ask(dataset)
+    if study is not None:
+        studying.watched(study, watch)
+
+
+def ask(dataset: Dataset) -> None:
+    """Which recipe, and which folds."""
+    preset = st.segmented_control(
+        "Recipe", list(PRESETS), default="quick", key="crossval preset", required=True,
+        help="\n\n".join(f"**{name}**: {text}" for name, text in PRESET_HELP.items()),
+    )  # fmt: skip
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    kind = left.segmented_control(
+        "Divided into", [STRATIFIED, BY_GROUP], default=STRATIFIED, key="crossval kind",
+        required=True,
+        help="Folds: classes evenly. Groups: one fold for each group of the dataset (a patient, a "
+        "place, a day), which shows how it will do on a new one. Groups are made on Data.",
+    )  # fmt: skip
+    by_group = kind == BY_GROUP
+    folds = middle.number_input("Folds", 2, 50, 5, key="crossval folds", disabled=by_group)
+    repeats = right.number_input(
+        "Repeats", 1, 20, 1, key="crossval repeats", disabled=by_group,
+        help="Drawn anew so many times: more trainings, a steadier mean.",
+    )  # fmt: skip
+    keep_test = st.toggle(
+        "Keep test images out of all folds", key="crossval keep",
+        help="Then an ensemble of the folds' models can still be judged by images that none of "
+        "them has seen. Test images that the dataset brought stay out always.",
+    )  # fmt: skip
+    if st.button("Start", type="primary", key="start crossval", icon=":material/play_arrow:"):
+        plan = Plan(0 if by_group else int(folds), 1 if by_group else int(repeats), keep_test)
+        study = widgets.refused(lambda: crossvals.start(dataset, recipes.preset(preset), plan))
+        if study:
+            studying.show("crossval", study)
+
+
+def watch(study: Study) -> None:
+    """Everything about a cross-validation that changes while it goes on."""
+    studying.head(study)
+    rows = crossvals.rows(study)
+    done = sum(row["accuracy"] is not None for row in rows)
+    if not study.result:
+        st.progress(done / len(rows), text=f"{done} of {len(rows)} folds are trained")
+    result = study.result
+    if result.get("metrics"):
+        figures = result["metrics"]
+        st.success(
+            f"Out-of-fold accuracy {widgets.share_with_interval(figures)}", icon=":material/flag:"
+        )
+        if result.get("run"):
+            studying.run_links(runs.load(result["run"]), st.columns(4))
+        st.dataframe(
+            crossvals.table(study), hide_index=True, alt="Figures of all folds",
+            column_config={
+                "all folds together": st.column_config.TextColumn(
+                    help="Every image judged by the model that had not seen it."
+                ),
+                "mean of the folds": st.column_config.TextColumn(
+                    help="With what another training on other images may come to: wider, since "
+                    "models differ too."
+                ),
+            },
+        )  # fmt: skip
+    st.dataframe(
+        rows, hide_index=True, alt="Folds",
+        column_config={
+            name: st.column_config.NumberColumn(title, format="percent")
+            for name, title in (("accuracy", "accuracy"), ("low", "95 % from"), ("high", "to"))
+        },
+    )  # fmt: skip
