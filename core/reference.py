@@ -90,3 +90,32 @@ def markdown() -> str:
         values = f" · {one['values']}" if one["values"] else ""
         parts.append(f"- **`{one['name']}`** (`{one['default']}`{values})  \n  {one['help']}")
     return "\n".join(parts) + "\n"
+
+
+# Field names that say nothing without their section.
+VAGUE = (
+    "size",
+    "fit",
+    "kind",
+    "weights",
+    "split",
+    "metric",
+    "patience",
+    "method",
+    "strength",
+    "policy",
+    "stages",
+    "kernel",
+    "c",
+    "factor",
+    "drops",
+    "dropout",
+    "batch_norm",
+)
+
+
+def label_of(name: str) -> str:
+    """What a field is called on the page: technique.name is Technique, image.fit Image fit."""
+    section, _, last = name.rpartition(".")
+    words = section if last == "name" else f"{section} {last}" if last in VAGUE else last
+    return words.replace("_", " ").strip().capitalize()

@@ -75,7 +75,7 @@ def watch(study: Study) -> None:
             f"Out-of-fold accuracy {widgets.share_with_interval(figures)}", icon=":material/flag:"
         )
         if result.get("run"):
-            studying.run_links(runs.load(result["run"]), st.columns(4))
+            studying.run_links(runs.load(result["run"]))
         st.dataframe(
             crossvals.table(study), hide_index=True, alt="Figures of all folds",
             column_config={

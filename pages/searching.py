@@ -9,6 +9,7 @@ import streamlit as st
 from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.recipe import PRESET_HELP, PRESETS
+from core.reference import label_of
 from core.schema import Recipe
 from core.studies import outcomes, pictures
 from core.studies import plan as plans
@@ -119,7 +120,7 @@ def ask_space(base: Recipe) -> dict[str, Any]:
 def ask_range(name: str) -> Any:
     """A range as two numbers, or a list of values."""
     usual, about = spaces.RANGES[name], widgets.FIELDS[name].description
-    label = widgets.label_of(name)
+    label = label_of(name)
     if isinstance(usual, list):
         return st.multiselect(
             label, usual, default=usual, key=f"space {name}", accept_new_options=True, help=about
@@ -202,10 +203,9 @@ def summary(study: Study, found: Progress) -> None:
 
 def winner(study: Study, found: Progress) -> None:
     """The winner's run, or one click that makes it."""
-    columns = st.columns(4)
     if found.winner is not None:
-        studying.run_links(found.winner, columns)
-    elif found.best is not None and columns[0].button(
+        studying.run_links(found.winner)
+    elif found.best is not None and st.button(
         "Train the best so far",
         icon=":material/play_arrow:",
         key=f"winner {study.id}",

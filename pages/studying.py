@@ -120,18 +120,19 @@ def act(action: Callable[[], Any]) -> None:
         st.rerun()
 
 
-def run_links(run: Run, columns: Sequence[Any]) -> None:
+def run_links(run: Run) -> None:
     """Where to look at a run of a study, or that it is still being trained."""
     figures = runs.result_of(run.events()).get("test", {})
     address = {"run": widgets.run_label(run)}
+    if figures.get("n"):
+        st.markdown(f"Its test accuracy, looked at once: {widgets.share_with_interval(figures)}")
+    columns = st.columns(4)
     if not figures:
         columns[0].page_link(
             "train.py", label="Watch its training", icon=":material/monitoring:",
             query_params=address,
         )  # fmt: skip
         return
-    if figures.get("n"):
-        st.markdown(f"Its test accuracy, looked at once: {widgets.share_with_interval(figures)}")
     for column, (page, name, icon) in zip(columns, LINKS, strict=False):
         column.page_link(page, label=name, icon=icon, query_params=address)
 

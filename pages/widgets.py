@@ -13,6 +13,7 @@ from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
 from core.recipe import choices, fields, number_or_yaml, value_of
+from core.reference import label_of
 from core.runs import run as runs
 from core.runs.run import Run, State
 from core.runs.status import Status
@@ -187,33 +188,6 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
 
 # Fields whose useful values are too small for a slider.
 TYPED = ("optimizer.weight_decay", "optimizer.l1", "stopping.min_delta", "head.c")
-# Field names that say nothing without their section.
-VAGUE = (
-    "size",
-    "fit",
-    "kind",
-    "weights",
-    "split",
-    "metric",
-    "patience",
-    "method",
-    "strength",
-    "policy",
-    "stages",
-    "kernel",
-    "c",
-    "factor",
-    "drops",
-    "dropout",
-    "batch_norm",
-)
-
-
-def label_of(name: str) -> str:
-    """What a field is called on the page: technique.name is Technique, image.fit Image fit."""
-    section, _, last = name.rpartition(".")
-    words = section if last == "name" else f"{section} {last}" if last in VAGUE else last
-    return words.replace("_", " ").strip().capitalize()
 
 
 def bounds(info: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from core.reference import label_of
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.status import status_of
@@ -115,7 +116,7 @@ def table(found: Progress) -> list[Json]:
         }
         if len(found.plan.directions) > 1:
             row["ms an image"] = values[1] if len(values) > 1 else None
-        row |= {name: short(record["params"].get(name, "")) for name in names}
+        row |= {label_of(name): short(record["params"].get(name, "")) for name in names}
         row |= {"seconds": record["seconds"], "remark": remark(record)}
         rows.append(row)
     return rows
@@ -157,13 +158,14 @@ def importance(study: Study) -> dict[str, float]:
 
     By a forest over the complete trials (fANOVA, Hutter et al. 2014; optuna.importance).
     """
-    return dict(_importance(study, len(records_of(study))))
+    return dict(_importance(study.id, len(records_of(study))))
 
 
 @lru_cache(maxsize=32)
-def _importance(study: Study, n: int) -> tuple[tuple[str, float], ...]:
+def _importance(study_id: str, n: int) -> tuple[tuple[str, float], ...]:
     import optuna
 
+    study = studies.load(study_id)
     plan = read_plan(study.plan, study.recipe)
     complete = [r for r in records_of(study)[:n] if r["state"] == COMPLETE]
     values = {record["values"][0] for record in complete}

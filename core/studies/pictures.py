@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log10
 
 import plotly.graph_objects as go
 
 from core.evaluation.charts import LEAST_HEIGHT, ROW_HEIGHT, figure, shown
+from core.reference import label_of
 from core.studies.outcomes import Progress, pareto
 from core.studies.trials import COMPLETE, PRUNED
 
@@ -61,6 +63,8 @@ def best_so_far(found: Progress) -> list[tuple[int, float]]:
             if steps and not found.plan.judge.better(value, steps[-1][1]):
                 value = steps[-1][1]
             steps.append((int(record["number"]), value))
+    if steps:
+        steps.append((max(int(record["number"]) for record in found.records), steps[-1][1]))
     return steps
 
 
@@ -75,9 +79,9 @@ def parallel(found: Progress) -> go.Figure:
         dimensions=axes,
         line={"color": values, "colorscale": SCALE, "showscale": False,
               "reversescale": not found.plan.judge.larger_is_better},
-        labelangle=-15, labelside="bottom",
+        labelangle=-20, labelside="bottom",
     )  # fmt: skip
-    chart.update_layout(margin={"l": 60, "r": 60, "t": 48, "b": 90})
+    chart.update_layout(margin={"l": 60, "r": 60, "t": 56, "b": 100})
     return chart
 
 
@@ -88,18 +92,18 @@ def record_values(records: list[dict[str, object]], name: str) -> list[object]:
 
 def axis(found: Progress, values: list[object], name: str) -> dict[str, object]:
     """One axis: numbers as they are or by their logarithm, names in their order."""
-    from math import log10
-
     (one,) = (parameter for parameter in found.plan.space if parameter.name == name)
-    label = shown(name.rpartition(".")[2].replace("_", " "))
+    label = shown(label_of(name))
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         numbers = [float(v) for v in values]  # type: ignore[arg-type]
         if not one.log:
             return {"label": label, "values": numbers}
-        ticks = sorted({round(log10(v)) for v in numbers})
+        powers = [log10(v) for v in numbers]
+        ticks = [tick for tick in range(-12, 13) if min(powers) <= tick <= max(powers)]
+        ends = [] if len(ticks) > 1 else [min(powers), max(powers)]
         return {
-            "label": label, "values": [log10(v) for v in numbers],
-            "tickvals": ticks, "ticktext": [f"1e{tick}" for tick in ticks],
+            "label": label, "values": powers, "tickvals": [*ticks, *ends],
+            "ticktext": [f"{10**tick:.2g}" for tick in (*ticks, *ends)],
         }  # fmt: skip
     names = sorted({str(v) for v in values})
     return {
@@ -112,11 +116,11 @@ def importance(found: Mapping[str, float]) -> go.Figure:
     """How much each field explains, the most on top."""
     chart = figure("What matters", max(LEAST_HEIGHT, ROW_HEIGHT * len(found) + 110))
     chart.add_bar(
-        y=[shown(name) for name in found], x=[*found.values()], orientation="h",
+        y=[shown(label_of(name)) for name in found], x=[*found.values()], orientation="h",
         hovertemplate="%{y}: %{x:.0%} of the differences<extra></extra>",
     )  # fmt: skip
     chart.update_yaxes(autorange="reversed", automargin=True)
-    chart.update_xaxes(title="share of the differences it explains", tickformat=".0%")
+    chart.update_xaxes(title="share explained", tickformat=".0%")
     return chart
 
 
