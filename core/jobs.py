@@ -43,9 +43,10 @@ KINDS: dict[str, str] = {
     "score": "core.serving.scoring:steps",
     "views": "core.serving.averaged:steps",
     "run_map": "core.evaluation.run_map:steps",
+    "combine": "core.studies.ensemble:steps",
 }
 # Kinds that load a network and keep every core busy: of these a home does one at a time.
-HEAVY = ("audit", "map", "score", "views", "run_map")
+HEAVY = ("audit", "map", "score", "views", "run_map", "combine")
 WAITING = "Waiting for other work of this kind to end."
 State = Literal["waiting", "running", "done", "refused", "failed", "cancelled", "died"]
 STATES: dict[State, str] = {

@@ -28,6 +28,7 @@ from core.evaluation.occlusion import occlusion
 from core.models import classifier as classifiers
 from core.models import network as networks
 from core.models.classifier import SUMS, Classifier
+from core.models.ensemble import Ensemble
 
 _one_at_a_time = threading.Lock()
 SHUFFLES = 3
@@ -120,12 +121,14 @@ def shuffled(classifier: Classifier, seed: int = 0) -> Classifier:
 
 
 def layer_names(folder: Path) -> list[str]:
-    """The layers that can be explained, from the picture to the head.
+    """The layers that can be explained, from the picture to the head; none of an ensemble.
 
     Raises: NotFound.
     """
     with _one_at_a_time:
         classifier = own(folder)
+        if isinstance(classifier.network, Ensemble):
+            return []  # Each member has its own.
         side = classifier.preprocessing.size
         return [one.name for one in layers(classifier.network, torch.zeros(1, 3, side, side))]
 
@@ -182,14 +185,33 @@ def heat_map(
         raise RecipeRefused(f"There is no method {method}.", f"There are: {', '.join(METHODS)}.")
     if not METHODS[method].cam:
         return occlusion(classifier, square, number)
+    inputs = normalized(square[None], classifier.preprocessing)
+    network = classifier.network
+    if not isinstance(network, Ensemble):
+        return network_map(network, inputs, number, method, layer)
+    # The mean of the members' maps, each weighing what its word weighs.
+    maps = [
+        weight * view.heat(network_map(one, view.inputs(inputs), number, method, None))
+        for one, view, weight in zip(network.networks, network.views, network.weights, strict=True)
+    ]
+    return np.asarray(np.sum(maps, axis=0), dtype=np.float32)
+
+
+def network_map(
+    network: nn.Module, inputs: Tensor, number: int, method: str, layer: int | None
+) -> np.ndarray:
+    """The map of one network's input 1×3×S×S for a class number: S×S float32 in 0–1.
+
+    Raises: RecipeRefused for a layer that is not there.
+    """
     # A frozen backbone has no gradients of its own; the input's carry them through.
-    inputs = normalized(square[None], classifier.preprocessing).requires_grad_()
-    found = layers(classifier.network, inputs.detach())
+    inputs = inputs.detach().requires_grad_()
+    found = layers(network, inputs.detach())
     if layer is not None and not 0 <= layer < len(found):
         raise RecipeRefused(
             "There is no such layer.", f"There are: {', '.join(one.name for one in found)}."
         )
-    heat = activation_map(classifier.network, inputs, found[-1 if layer is None else layer],
+    heat = activation_map(network, inputs, found[-1 if layer is None else layer],
                           number, METHODS[method].cam)  # fmt: skip
     return np.asarray(np.clip(np.nan_to_num(heat), 0, 1), dtype=np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from core.evaluation import averaging, familiarity, thresholds
 from core.evaluation.familiarity import Familiar
 from core.evaluation.scores import softmax
 from core.evaluation.thresholds import Thresholds
+from core.models import ensemble as ensembles
 from core.models import heads
 from core.models import network as networks
-from core.storage import Json, read_json, sha256_of, whole_folder, write_json
+from core.settings import settings
+from core.storage import Json, checked_id, read_json, sha256_of, whole_folder, write_json
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -148,6 +150,79 @@ def save(classifier: Classifier, folder: Path, extra: Json) -> None:
         write_json(aside / SUMS, sums)
 
 
+@dataclass(frozen=True)
+class Share:
+    """A member of an ensemble: its run, its weight, and the hash of its network's file."""
+
+    run: str
+    weight: float
+    sha256: str
+
+    @property
+    def folder(self) -> Path:
+        """Its model's folder."""
+        return settings().runs / checked_id(self.run) / "model"
+
+
+def together(members: Sequence[Classifier], weights: Sequence[float]) -> Classifier:
+    """One classifier that says the weighted mean of what several say; it remembers no images.
+
+    Raises: RecipeRefused for members that see other cuts of a photo.
+    """
+    canvas = ensembles.canvas_of([one.preprocessing for one in members])
+    views = [ensembles.View(canvas, one.preprocessing) for one in members]
+    network = ensembles.Ensemble(
+        [one.network for one in members], views, [one.temperature for one in members], weights
+    )
+    backbones = dict.fromkeys(one.backbone for one in members)
+    return Classifier(network.eval(), canvas, members[0].classes, 1.0, ", ".join(backbones))
+
+
+def save_together(classifier: Classifier, shares: Sequence[Share], folder: Path) -> None:
+    """Write an ensemble: what it is, and which members it has; their weights stay with them."""
+    config = {
+        "architecture": "ensemble",
+        "num_classes": len(classifier.classes),
+        "label_names": list(classifier.classes),
+        "headstart": {
+            "backbone": classifier.backbone,
+            "preprocessing": classifier.preprocessing.to_dict(),
+            "temperature": classifier.temperature,
+            "members": [asdict(one) for one in shares],
+        },
+    }
+    with whole_folder(folder) as aside:
+        write_json(aside / CONFIG, config)
+        if classifier.familiar is not None:
+            familiarity.write(classifier.familiar, aside)
+        sums = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
+        write_json(aside / SUMS, sums)
+
+
+def shares_of(folder: Path) -> list[Share]:
+    """The members of the classifier in a folder; none of a single network."""
+    path = folder / CONFIG
+    own = read_json(path)["headstart"] if path.exists() else {}
+    return [Share(**one) for one in own.get("members", [])]
+
+
+def load_together(shares: Sequence[Share]) -> Classifier:
+    """An ensemble from its members' folders.
+
+    Raises: NotFound when a member is gone, damaged, or not what it was.
+    """
+    members = []
+    for one in shares:
+        if not (one.folder / SUMS).exists():
+            raise NotFound(f"The ensemble's member {one.run} is gone.", "Combine other runs.")
+        if sums_of(one.folder).get(WEIGHTS) != one.sha256:
+            raise NotFound(
+                f"The ensemble's member {one.run} was trained again since.", "Combine them again."
+            )
+        members.append(load(one.folder))
+    return together(members, [one.weight for one in shares])
+
+
 def model_args(network: nn.Module) -> dict[str, Any]:
     """What `timm.create_model` must be told beside the name to make this network again."""
     config = networks.config_of(network)
@@ -166,11 +241,18 @@ def load(folder: Path) -> Classifier:
     for name, expected in sums_of(folder).items():
         if not (folder / name).exists() or sha256_of(folder / name) != expected:
             raise NotFound(f"The model's file {name} is damaged.", "Train the run again.")
+    shares = shares_of(folder)
+    config = read_json(folder / CONFIG)
+    own = config["headstart"]
+    if shares:
+        return replace(
+            load_together(shares),
+            temperature=float(own["temperature"]),
+            familiar=familiarity.read(folder),
+        )
     import timm
     from safetensors.torch import load_file
 
-    config = read_json(folder / CONFIG)
-    own = config["headstart"]
     network = timm.create_model(
         config["architecture"], num_classes=config["num_classes"], **own["model_args"]
     )

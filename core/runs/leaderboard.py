@@ -67,7 +67,7 @@ class Entry:
             "size_mb": self.size_mb,
             "parameters_m": self.parameters_m,
             "backbone": self.run.recipe.backbone.name,
-            "technique": self.run.recipe.technique.name,
+            "technique": self.run.technique,
             "device": self.device,
         }
 
@@ -85,16 +85,23 @@ def leaderboard(found: Sequence[Run], revision: int) -> list[Entry]:
 
 
 def entry(run: Run) -> Entry | None:
-    """A run as a leaderboard has it; None without test images or without its classifier."""
+    """A run as a leaderboard has it; None without test images or without its classifier.
+
+    Of one that was put together all members count.
+    """
     events = run.events()
     result = runs.result_of(events)
-    test, weights = result.get("test", {}), run.model / WEIGHTS
-    if not test.get("n") or not weights.exists():
+    test = result.get("test", {})
+    folders = [runs.load(one).model for one in run.members] or [run.model]
+    weights = [folder / WEIGHTS for folder in folders]
+    if not test.get("n") or not all(path.exists() for path in weights):
         return None
+    counts = [parameters(path, path.stat().st_mtime_ns) for path in weights]
+    files = [path for folder in {*folders, run.model} for path in folder.iterdir()]
     return Entry(
         run, figure_of(test, "accuracy"), figure_of(test, "macro_f1"), result.get("seconds"),
-        round(sum(path.stat().st_size for path in run.model.iterdir()) / 1e6, 2),
-        millions(parameters(weights, weights.stat().st_mtime_ns)),
+        round(sum(path.stat().st_size for path in files) / 1e6, 2),
+        None if None in counts else millions(sum(count or 0 for count in counts)),
         result.get("milliseconds"), status_of(run, events).device,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ the worker while it lives), `stop` (asks the worker to stop), `checkpoint/`, `mo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
@@ -61,7 +61,8 @@ class Run:
 
     study, member: the study that it is part of, and what it is there: "7" is trial 7, "7.2" its
     fold 2. held_back: what is not measured at the end: parts of the data, or milliseconds.
-    keeps_model: whether its classifier is kept.
+    keeps_model: whether its classifier is kept. kind: training, or how it was put together from
+    other runs, its members.
     """
 
     id: str
@@ -77,6 +78,8 @@ class Run:
     member: str = ""
     held_back: tuple[str, ...] = ()
     keeps_model: bool = True
+    kind: str = "training"
+    members: tuple[str, ...] = ()
 
     @property
     def is_listed(self) -> bool:
@@ -87,6 +90,11 @@ class Run:
     def recipe(self) -> Recipe:
         """The recipe it was created with."""
         return recipes.from_yaml((self.folder / "recipe.yaml").read_text(encoding="utf-8"))
+
+    @property
+    def technique(self) -> str:
+        """How it was made: the recipe's technique, or what it was put together by."""
+        return self.recipe.technique.name if self.kind == "training" else self.kind
 
     @property
     def model(self) -> Path:
@@ -173,21 +181,29 @@ def create(
     """
     if not place.study:
         check(recipe)
+    name = name or f"{preset or recipe.technique.name} on {dataset.name}"
+    return written(dataset, recipe, {"name": name, "preset": preset, **asdict(place)})
+
+
+def written(
+    dataset: Dataset, recipe: Recipe, facts: Json, fill: Callable[[Path], None] = lambda aside: None
+) -> Run:
+    """A run's folder, whole: `facts` beside those of every run, and what `fill` puts into it."""
     run_id = new_id()
     folder = settings().runs / run_id
-    facts = {
+    every = {
         "id": run_id,
-        "name": name or f"{preset or recipe.technique.name} on {dataset.name}",
         "dataset": dataset.id,
         "dataset_name": dataset.name,
         "revision": dataset.revision,
         "digest": dataset.digest,
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "preset": preset,
-        **asdict(place),
+        "preset": "",
+        **facts,
     }
     with whole_folder(folder) as aside:
-        write_json(aside / "run.json", facts)
+        fill(aside)
+        write_json(aside / "run.json", every)
         write_bytes(aside / "recipe.yaml", recipes.to_yaml(recipe).encode())
     return load(run_id)
 
@@ -226,7 +242,7 @@ def load(run_id: str) -> Run:
         raise NotFound(f"There is no run {run_id}.", "`python -m core runs` lists all of them.")
     known = {f.name for f in dataclass_fields(Run)} - {"folder"}
     facts = {k: v for k, v in read_json(folder / "run.json").items() if k in known}
-    facts["held_back"] = tuple(facts.get("held_back", ()))
+    facts |= {name: tuple(facts.get(name, ())) for name in ("held_back", "members")}
     return Run(**facts, folder=folder)
 
 
@@ -311,10 +327,13 @@ def ready_to_resume(run: Run) -> None:
 def delete(run: Run) -> None:
     """Remove a run with its model.
 
-    Raises: NotNow while it is running.
+    Raises: NotNow while it is running, or an ensemble needs it.
     """
     if state_of(run) in LIVE:
         raise NotNow(f"{run.name} is running.", "Stop it first.")
+    needed = next((other for other in all_runs() if run.id in other.members), None)
+    if needed is not None:
+        raise NotNow(f"{run.name} is a member of {needed.name}.", "Delete that one first.")
     shutil.rmtree(run.folder, ignore_errors=True)
 
 
@@ -365,7 +384,7 @@ def table(found: Iterable[Run]) -> list[Json]:
                 "dataset": run.dataset_name,
                 "revision": run.revision,
                 "backbone": run.recipe.backbone.name,
-                "technique": run.recipe.technique.name,
+                "technique": run.technique,
                 "test accuracy": test.get("accuracy"),
                 "low": test.get("accuracy_low"),
                 "high": test.get("accuracy_high"),

@@ -7,14 +7,15 @@ test part they are, so that Evaluate, Compare and the audit take them as those o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from core import recipe as recipes
 from core.data import folding
 from core.data.dataset import Dataset
-from core.data.folding import Fold
+from core.data.folding import KEPT, Fold
 from core.errors import RecipeRefused
 from core.evaluation import intervals, metrics
 from core.evaluation import scores as scoring
@@ -104,7 +105,7 @@ def conduct(study: Study) -> Iterator[None]:
             continue
         begin(study, crew, folds, len(outcomes))
     done = [m for m, outcome in outcomes.items() if outcome == "done"]
-    finish(study, [folds[int(m)] for m in done], [crew.runs[m] for m in done], len(folds))
+    finish(study, crew, [folds[int(m)] for m in done], [crew.runs[m] for m in done], len(folds))
 
 
 def stop_others(crew: Crew, live: list[str]) -> None:
@@ -122,7 +123,7 @@ def begin(study: Study, crew: Crew, folds: list[Fold], number: int) -> None:
     )  # fmt: skip
 
 
-def finish(study: Study, folds: list[Fold], trained: list[Run], wanted: int) -> None:
+def finish(study: Study, crew: Crew, folds: list[Fold], trained: list[Run], wanted: int) -> None:
     """Write down what the folds came to; of a stopped one, what those that were trained did."""
     reason = "finished" if len(trained) == wanted else "stopped"
     if not trained:
@@ -133,11 +134,46 @@ def finish(study: Study, folds: list[Fold], trained: list[Run], wanted: int) -> 
         for fold, run in zip(folds, trained, strict=True)
     ]
     found = out_of_fold(trained)
+    outcome = outcome_of(study, crew, trained, found) if reason == "finished" else None
     studies.end(
         study, reason, folds=rows, n=len(found),
         spread={name: asdict(one) for name, one in spread(rows, len(found)).items()},
-        metrics=metrics.summary(found), run="",
+        metrics=metrics.summary(found), run=outcome.id if outcome else "",
     )  # fmt: skip
+
+
+OUTCOME = "outcome"
+
+
+def outcome_of(study: Study, crew: Crew, trained: list[Run], found: Scores) -> Run:
+    """The run of a cross-validation: its test images are all folds', its classifier their mean.
+
+    Images that were kept out of all folds are scored by that mean, as the part "kept".
+    """
+    if OUTCOME in crew.runs:
+        return crew.runs[OUTCOME]  # A driver that died had written it already.
+    from core.studies.ensemble import CROSSVAL, mean_of_all
+    from core.studies.gathering import gathered, written
+
+    members = gathered([run.id for run in trained])
+    together = mean_of_all(members)
+    place = pd.Index(together.scores.images.astype(str)).get_indexer(found.images.astype(str))
+    probabilities, parts = together.scores.probabilities.copy(), members.parts.copy()
+    parts[parts == "test"] = KEPT
+    probabilities[place], parts[place] = found.probabilities, "test"
+    told = np.isin(parts.astype(str), ("test", KEPT))
+    scores = replace(together.scores, probabilities=probabilities, split=parts).chosen(told)
+    facts: Json = {
+        "kind": CROSSVAL, "members": [run.id for run in trained], "name": study.name,
+        "study": study.id, "member": OUTCOME,
+    }  # fmt: skip
+    note = (
+        "Each test image was judged by the models that had not seen it. The classifier is the mean "
+        f"of all {len(trained)} models: what it says of these images itself is no fair figure."
+    )
+    return written(
+        members, together.classifier, scores, together.features[told], facts, [note], together.keep
+    )
 
 
 def out_of_fold(trained: list[Run]) -> Scores:

@@ -1,0 +1,189 @@
+"""Several runs as one classifier: their probabilities averaged, or their weights (a soup).
+
+Data flow: members' stored scores -> weights -> one classifier -> scores of every image -> a run of
+its own, which names its members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core import machine
+from core.errors import DatasetRefused, RecipeRefused
+from core.evaluation import intervals, metrics, seen
+from core.evaluation import scores as scoring
+from core.evaluation.scores import Scores
+from core.jobs import Step
+from core.models import classifier as classifiers
+from core.models.classifier import Classifier, Share
+from core.runs.run import Run
+from core.storage import Json
+from core.studies.gathering import Members, gathered, scored, written
+from core.studies.stirring import stirred
+from core.studies.weighing import SOUP, WAYS, loss
+
+
+def steps(
+    stop: Callable[[], bool], *, runs: list[str], method: str, name: str = ""
+) -> Iterator[Step]:
+    """The job that combines runs; its result is {"run"}, the id of the ensemble.
+
+    Raises: RecipeRefused, DatasetRefused for runs that cannot be combined, NotFound.
+    """
+    machine.keep_heap()
+    torch.set_num_threads(machine.cores())
+    members = gathered(runs)
+    if method == SOUP:
+        yield from stirred(members, name)
+    elif method in WAYS:
+        yield from combined(members, method, name)
+    else:
+        known = ", ".join((*WAYS, SOUP))
+        raise RecipeRefused(f"There is no method {method!r}.", f"Choose {known}.")
+
+
+@dataclass(frozen=True)
+class Together:
+    """Members as one classifier, and what it says of the shared images, in their order.
+
+    keep(classifier, folder): writes it. features: N×ΣF.
+    """
+
+    classifier: Classifier
+    scores: Scores
+    features: np.ndarray
+    keep: Callable[[Classifier, Path], None]
+
+
+def combined(members: Members, method: str, name: str) -> Iterator[Step]:
+    """Weigh the members and make one classifier of them."""
+    weights = weighed(members, method)
+    together = yield from made(members, weights)
+    chosen = [run for run, weight in zip(members.runs, weights, strict=True) if weight > 0]
+    out = [run.name for run in members.runs if run not in chosen]
+    notes = [f"Left out, as they do not help on validation: {', '.join(out)}."] if out else []
+    title = f"{WAYS[method].title} of {len(chosen)} on {members.dataset.name}"
+    facts: Json = {"kind": method, "members": [run.id for run in chosen], "name": name or title}
+    run = written(
+        members, together.classifier, together.scores, together.features, facts, notes,
+        together.keep,
+    )  # fmt: skip
+    yield Step(1, 1, "Done", result={"run": run.id})
+
+
+def made(members: Members, weights: np.ndarray) -> Generator[Step, None, Together]:
+    """The members with a weight as one classifier; those of weight 0 are left out.
+
+    Where all see the same picture, what they said is what they say, and nothing is seen again.
+    """
+    counted = [k for k, weight in enumerate(weights) if weight > 0]
+    loaded = [classifiers.load(members.runs[k].model) for k in counted]
+    classifier = classifiers.together(loaded, [float(weights[k]) for k in counted])
+    if all(one.preprocessing == classifier.preprocessing for one in loaded):
+        features = np.concatenate([features_of(members, k) for k in counted], axis=1)
+        said = np.stack([members.scores[k].probabilities for k in counted])
+        mean = np.einsum("m,mnc->nc", weights[counted], said).astype(np.float32)
+        scores = replace(members.scores[0], probabilities=mean)
+    else:
+        scores, features = yield from scored(classifier, members)
+    shares = [share_of(members.runs[k], float(weights[k])) for k in counted]
+
+    def keep(calibrated: Classifier, folder: Path) -> None:
+        classifiers.save_together(calibrated, shares, folder)
+
+    return Together(classifier, scores, features, keep)
+
+
+def mean_of_all(members: Members) -> Together:
+    """All members as one classifier, each counting the same."""
+    run = made(members, np.full(len(members.runs), 1 / len(members.runs)))
+    while True:
+        try:
+            next(run)
+        except StopIteration as done:
+            found: Together = done.value
+            return found
+
+
+def share_of(run: Run, weight: float) -> Share:
+    """A run as a member."""
+    return Share(run.id, weight, str(classifiers.sums_of(run.model)[classifiers.WEIGHTS]))
+
+
+def weighed(members: Members, method: str) -> np.ndarray:
+    """The weight of each member: M float64, summing to 1.
+
+    Raises: DatasetRefused where they would be chosen by images that there are none of.
+    """
+    way = WAYS[method]
+    probabilities, labels = members.held_out("val")
+    if way.needs_validation and not len(labels):
+        raise DatasetRefused(
+            "No image is validation for all of these runs, so that nothing says how much each "
+            "should count.",
+            "Choose mean. The models of a cross-validation have no validation images in common.",
+        )
+    return way.weigh(probabilities, labels)
+
+
+def features_of(members: Members, number: int) -> np.ndarray:
+    """A member's features of the shared images: N×F float16."""
+    known = seen.load(members.runs[number].folder / seen.FILE)
+    return np.asarray(known[members.rows[number]])
+
+
+CROSSVAL = "crossval"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an ensemble brings on n test images against one member, and what it costs.
+
+    against: the member that is best on validation, or "" where there are no such images: then all.
+    accuracy, log_loss: by how much it is better (a fall of the loss is positive), with 95 %
+    intervals. mean_of_members: their mean accuracy on the same images.
+    """
+
+    against: str
+    n: int
+    accuracy: intervals.Figure
+    log_loss: intervals.Figure
+    mean_of_members: float
+    own: float
+
+
+def gain(run: Run) -> Gain | None:
+    """What an ensemble brings on its test images; None without any.
+
+    Of a cross-validation they are those that were kept out of all folds.
+    Raises: NotFound when a member is gone.
+    """
+    mine = scoring.load(run.predictions).part("kept" if run.kind == CROSSVAL else "test")
+    if not len(mine):
+        return None
+    members = gathered(run.members)
+    probabilities, labels = members.held_out("val")
+    others = [one.part("test") for one in members.scores]
+    place = {str(image): k for k, image in enumerate(mine.images)}
+    mine = mine.chosen(np.array([place[str(image)] for image in others[0].images]))
+    losses = np.stack([metrics.losses(one) for one in others])
+    right = np.stack([one.predicted == one.labels for one in others]).astype(float)
+    if len(labels):
+        alone = [loss(np.ones(1), probabilities[k : k + 1], labels) for k in range(len(others))]
+        best = int(np.argmin(alone))
+        name, reference, hits = members.runs[best].id, losses[best], right[best]
+    else:
+        # Nothing but the test itself could say which is best: against the mean of all.
+        name, reference, hits = "", losses.mean(axis=0), right.mean(axis=0)
+    own = (mine.predicted == mine.labels).astype(float)
+    return Gain(
+        name, len(mine),
+        intervals.of_mean(own - hits, mine.labels, signed=True),
+        intervals.of_mean(reference - metrics.losses(mine), mine.labels, signed=True),
+        float(right.mean()), float(own.mean()),
+    )  # fmt: skip
