@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from core import (
+    combining,
     contrasting,
     correcting,
     deciding,
@@ -67,6 +68,7 @@ app.add_typer(explaining.app)
 app.add_typer(reporting.app)
 app.add_typer(contrasting.app)
 app.add_typer(searching.app)
+app.add_typer(combining.app)
 
 
 @app.command(epilog=FIELD_HELP)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages import crossvalidating, searching, widgets
+from pages import crossvalidating, ensembling, searching, widgets
 
 VIEWS = {
     "Search": searching.view,
     "Cross-validation": crossvalidating.view,
+    "Ensembles": ensembling.view,
 }
 st.title("Studies")
 st.caption(

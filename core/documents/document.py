@@ -126,9 +126,18 @@ def purpose(facts: Facts, written: Callable[[object], str]) -> str:
     """What the classifier is for, in one sentence. written: how a name is."""
     names = [written(name) for name in facts.classes]
     few = ", ".join(names[:8])
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"It says which of {len(names)} classes a photo shows: {few}{more}.{origin(facts.run)}"
+
+
+def origin(run: Run) -> str:
+    """That a classifier was put together from others, and whose recipe is shown; "" if not."""
+    if run.kind == "training":
+        return ""
+    ids = ", ".join(run.members) or ", ".join(run.config["headstart"].get("soup", []))
     return (
-        f"It says which of {len(names)} classes a photo shows: {few}"
-        f"{f' and {len(names) - 8} more' if len(names) > 8 else ''}."
+        f" It was put together ({run.kind}) from the runs {ids}; the recipe shown is that of the "
+        "first."
     )
 
 
@@ -201,11 +210,12 @@ def drawn(facts: Facts) -> Json:
 def machine_rows(facts: Facts) -> list[tuple[str, str]]:
     """What the training ran on and took."""
     started, result = facts.started, facts.result
+    pace = result.get("images_per_second") or 0.0
     rows = [
         ("Epochs", f"{result['epochs']}, the best was {result['best_epoch']}", "best_epoch"),
         ("Time", f"{result['seconds']:,.1f} s", "seconds"),
         ("Peak memory", f"{result['peak_memory_mb']:,.0f} MB", "peak_memory_mb"),
-        ("Pace", f"{result['images_per_second']:,.0f} images a second", "images_per_second"),
+        ("Pace", f"{pace:,.0f} images a second", "images_per_second"),
     ] if result else []  # fmt: skip
     found = [(title, words) for title, words, name in rows if result.get(name) is not None]
     if started is None:

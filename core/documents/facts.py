@@ -152,7 +152,11 @@ def dataset_of(run: Run) -> Dataset | None:
 
 
 def license_of(run: Run) -> License:
-    """The license of the weights that a run began with, from the catalogue."""
+    """The license of the weights that a run began with, from the catalogue; or its members' did."""
+    if run.members:
+        found = dict.fromkeys(license_of(runs.load(one)) for one in run.members)
+        names = dict.fromkeys(one.name for one in found if one.name)
+        return License(" and ".join(names), " ".join(dict.fromkeys(one.about for one in found)))
     recipe = run.recipe
     if not recipe.is_pretrained:
         return License("", "No pretrained weights were used: the network began at random.")

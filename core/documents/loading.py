@@ -71,8 +71,9 @@ for name, probability in zip(prediction.classes, prediction.probabilities):
 
 
 def is_plain(run: Run) -> bool:
-    """Whether timm alone can load a run's classifier: its head is one linear layer."""
-    return not run.config["headstart"].get("head")
+    """Whether timm alone can load a run's classifier: one network with one linear layer last."""
+    own = run.config["headstart"]
+    return not (own.get("head") or own.get("members"))
 
 
 def loading(run: Run) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from core.documents import card, document, facts
 from core.errors import NotFound
 from core.evaluation import plates
+from core.models.classifier import MEMBERS, shares_of
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.scored import Scored
@@ -69,6 +70,8 @@ def all_plates(run: Run) -> Iterator[tuple[str, bytes]]:
 def packed(run: Run) -> Path:
     """A zip of the model's folder with its card and its recipe, for whoever asked; kept for a day.
 
+    That of an ensemble has its members' folders too.
+
     Raises: NotFound before there is a model, MachineRefused when the disk has no room.
     """
     clean_up()
@@ -79,6 +82,9 @@ def packed(run: Run) -> Path:
         for member in sorted(run.model.iterdir()):
             if not member.name.startswith("."):
                 archive.write(member, member.name)
+        for share in shares_of(run.model):
+            for file_ in sorted(share.folder_in(run.model).iterdir()):
+                archive.write(file_, f"{MEMBERS}/{share.run}/{file_.name}")
         for name, text in added.items():
             archive.writestr(name, text)
     return path

@@ -29,6 +29,8 @@ from core.storage import Json, checked_id, read_json, sha256_of, whole_folder, w
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SUMS = "SHA256SUMS"
+# Where an ensemble that is taken along has its members.
+MEMBERS = "members"
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,10 @@ class Share:
     weight: float
     sha256: str
 
-    @property
-    def folder(self) -> Path:
-        """Its model's folder."""
-        return settings().runs / checked_id(self.run) / "model"
+    def folder_in(self, ensemble: Path) -> Path:
+        """Its model's folder: that of its run, or the one that the ensemble brings along."""
+        brought = ensemble / MEMBERS / checked_id(self.run)
+        return brought if brought.exists() else settings().runs / self.run / "model"
 
 
 def together(members: Sequence[Classifier], weights: Sequence[float]) -> Classifier:
@@ -206,20 +208,21 @@ def shares_of(folder: Path) -> list[Share]:
     return [Share(**one) for one in own.get("members", [])]
 
 
-def load_together(shares: Sequence[Share]) -> Classifier:
+def load_together(shares: Sequence[Share], folder: Path) -> Classifier:
     """An ensemble from its members' folders.
 
     Raises: NotFound when a member is gone, damaged, or not what it was.
     """
     members = []
     for one in shares:
-        if not (one.folder / SUMS).exists():
+        own = one.folder_in(folder)
+        if not (own / SUMS).exists():
             raise NotFound(f"The ensemble's member {one.run} is gone.", "Combine other runs.")
-        if sums_of(one.folder).get(WEIGHTS) != one.sha256:
+        if sums_of(own).get(WEIGHTS) != one.sha256:
             raise NotFound(
                 f"The ensemble's member {one.run} was trained again since.", "Combine them again."
             )
-        members.append(load(one.folder))
+        members.append(load(own))
     return together(members, [one.weight for one in shares])
 
 
@@ -246,7 +249,7 @@ def load(folder: Path) -> Classifier:
     own = config["headstart"]
     if shares:
         return replace(
-            load_together(shares),
+            load_together(shares, folder),
             temperature=float(own["temperature"]),
             familiar=familiarity.read(folder),
         )

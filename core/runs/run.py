@@ -83,8 +83,11 @@ class Run:
 
     @property
     def is_listed(self) -> bool:
-        """Whether it stands in lists of runs: trials of a search stand with their study alone."""
-        return self.keeps_model
+        """Whether it stands in lists of runs: trials and folds stand with their study alone.
+
+        They were made to choose, or judged by other images, and would only be mistaken for more.
+        """
+        return not self.study or self.member in ("winner", "outcome")
 
     @property
     def recipe(self) -> Recipe:

@@ -15,24 +15,28 @@ import torch
 
 from core import machine
 from core.errors import DatasetRefused, RecipeRefused
-from core.evaluation import intervals, metrics, seen
+from core.evaluation import against, intervals, metrics, seen
 from core.evaluation import scores as scoring
+from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
 from core.jobs import Step
 from core.models import classifier as classifiers
 from core.models.classifier import Classifier, Share
+from core.runs import run as all_runs
 from core.runs.run import Run
 from core.storage import Json
 from core.studies.gathering import Members, gathered, scored, written
 from core.studies.stirring import stirred
 from core.studies.weighing import SOUP, WAYS, loss
+from core.training.events import Note
 
 
 def steps(
-    stop: Callable[[], bool], *, runs: list[str], method: str, name: str = ""
+    stop: Callable[[], bool], *, runs: list[str], method: str, name: str = "", dataset: str = ""
 ) -> Iterator[Step]:
     """The job that combines runs; its result is {"run"}, the id of the ensemble.
 
+    dataset: which one a page looks at; the runs name their own.
     Raises: RecipeRefused, DatasetRefused for runs that cannot be combined, NotFound.
     """
     machine.keep_heap()
@@ -63,8 +67,13 @@ class Together:
 def combined(members: Members, method: str, name: str) -> Iterator[Step]:
     """Weigh the members and make one classifier of them."""
     weights = weighed(members, method)
-    together = yield from made(members, weights)
     chosen = [run for run, weight in zip(members.runs, weights, strict=True) if weight > 0]
+    if len(chosen) == 1:
+        raise DatasetRefused(
+            f"By the validation images {chosen[0].name} alone is better than with any other.",
+            "Use it as it is, combine others, or choose mean.",
+        )
+    together = yield from made(members, weights)
     out = [run.name for run in members.runs if run not in chosen]
     notes = [f"Left out, as they do not help on validation: {', '.join(out)}."] if out else []
     title = f"{WAYS[method].title} of {len(chosen)} on {members.dataset.name}"
@@ -151,8 +160,8 @@ class Gain:
 
     against: str
     n: int
-    accuracy: intervals.Figure
-    log_loss: intervals.Figure
+    accuracy: Figure
+    log_loss: Figure
     mean_of_members: float
     own: float
 
@@ -172,18 +181,70 @@ def gain(run: Run) -> Gain | None:
     place = {str(image): k for k, image in enumerate(mine.images)}
     mine = mine.chosen(np.array([place[str(image)] for image in others[0].images]))
     losses = np.stack([metrics.losses(one) for one in others])
-    right = np.stack([one.predicted == one.labels for one in others]).astype(float)
+    right = np.stack([one.predicted == one.labels for one in others])
+    own = mine.predicted == mine.labels
     if len(labels):
         alone = [loss(np.ones(1), probabilities[k : k + 1], labels) for k in range(len(others))]
         best = int(np.argmin(alone))
-        name, reference, hits = members.runs[best].id, losses[best], right[best]
+        name, reference = members.runs[best].id, losses[best]
+        accuracy = against.of_shares(own, right[best]).difference
     else:
         # Nothing but the test itself could say which is best: against the mean of all.
-        name, reference, hits = "", losses.mean(axis=0), right.mean(axis=0)
-    own = (mine.predicted == mine.labels).astype(float)
-    return Gain(
-        name, len(mine),
-        intervals.of_mean(own - hits, mine.labels, signed=True),
-        intervals.of_mean(reference - metrics.losses(mine), mine.labels, signed=True),
-        float(right.mean()), float(own.mean()),
+        name, reference = "", losses.mean(axis=0)
+        more = own.astype(float) - right.mean(axis=0)
+        accuracy = intervals.of_mean(more, mine.labels, signed=True)
+    fall = intervals.of_mean(reference - metrics.losses(mine), mine.labels, signed=True)
+    return Gain(name, len(mine), accuracy, fall, float(right.mean()), float(own.mean()))
+
+
+def told(gain: Gain | None) -> list[str]:
+    """What an ensemble gains, in sentences."""
+    if gain is None:
+        return []
+    reference = (
+        f"its best member by validation ({all_runs.load(gain.against).name})" if gain.against
+        else "the mean of its members (no validation images say which is best)"
     )  # fmt: skip
+    low, high = gain.log_loss.low or 0.0, gain.log_loss.high or 0.0
+    verdict = "It helps" if low > 0 else "It harms" if high < 0 else "It may help or not"
+    return [
+        f"On {gain.n:,} test images it is right in {gain.own:.1%}; its members in "
+        f"{gain.mean_of_members:.1%} on average.",
+        f"{verdict}: against {reference}, accuracy changes by {points(gain.accuracy)} and the log "
+        f"loss falls by {gain.log_loss.value:.4f} (95 %: {low:.4f} to {high:.4f}).",
+    ]
+
+
+def points(figure: Figure) -> str:
+    """A difference of shares in percentage points, with its interval."""
+    value, low, high = (100 * (one or 0.0) for one in (figure.value, figure.low, figure.high))
+    return f"{value:+.1f} points (95 %: {low:+.1f} to {high:+.1f})"
+
+
+def notes_of(run: Run) -> list[str]:
+    """What was said when it was put together."""
+    return [event.text for event in run.events() if isinstance(event, Note)]
+
+
+def table(run: Run) -> list[Json]:
+    """One row for the ensemble and one for each member: figures on its own test images, and ms."""
+    rows = [row_of(run, None)]
+    return rows + [
+        row_of(all_runs.load(one.run), one.weight) for one in classifiers.shares_of(run.model)
+    ]
+
+
+def row_of(run: Run, weight: float | None) -> Json:
+    """A run as a row."""
+    result = all_runs.result_of(run.events())
+    test = result.get("test", {})
+    return {
+        "name": run.name, "weight": weight, "accuracy": test.get("accuracy"),
+        "low": test.get("accuracy_low"), "high": test.get("accuracy_high"), "n": test.get("n"),
+        "ms an image": result.get("milliseconds"), "run": run.id,
+    }  # fmt: skip
+
+
+def figure_of(row: Json) -> Figure:
+    """The accuracy of a row."""
+    return Figure(row["accuracy"], row["low"], row["high"], row["n"])

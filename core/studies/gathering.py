@@ -56,8 +56,8 @@ class Members:
 def gathered(ids: Sequence[str]) -> Members:
     """The runs with what they say of the images that all have scored.
 
-    An image is test only if no member has learned from it or was chosen by it: if it is test, or
-    was kept out, for all of them; it is train if any has learned from it.
+    An image is test only if it is test, or was kept out, for all of them; validation only if it
+    is that for all. Any other is train: some member has learned from it, or was chosen by it.
     Raises: RecipeRefused, DatasetRefused, NotFound.
     """
     found = [runs.load(one) for one in dict.fromkeys(ids)]
@@ -73,8 +73,8 @@ def gathered(ids: Sequence[str]) -> Members:
     ordered = [one.chosen(rows) for one, rows in zip(stored, positions, strict=True)]
     every = np.stack([one.split for one in ordered])
     test = np.isin(every.astype(str), ("test", "kept")).all(axis=0)
-    train = (every == "train").any(axis=0)
-    parts = np.where(test, "test", np.where(train, "train", "val")).astype(object)
+    chosen_by = (every == "val").all(axis=0)
+    parts = np.where(test, "test", np.where(chosen_by, "val", "train")).astype(object)
     scores = [replace(one, split=parts) for one in ordered]
     return Members(found, runs.data_of(found[0]), scores, positions)
 
@@ -145,7 +145,7 @@ def written(
         scoring.save(found, aside / "predictions.parquet")
         result = {
             **{part: metrics.summary(found.part(part)) for part in PARTS},
-            "best_epoch": 0, "epochs": 0, "temperature": degree,
+            "best_epoch": None, "epochs": 0, "images_per_second": None, "temperature": degree,
             "peak_memory_mb": round(machine.peak_memory_mb(), 1),
             "seconds": round(time.monotonic() - started, 3),
             "milliseconds": round(milliseconds(classifier), 3),

@@ -48,6 +48,12 @@ def stirred(members: Members, name: str) -> Iterator[Step]:
         value = yield from validation_loss(mixed, members)
         if value <= best:
             chosen, best = [*chosen, candidate], value
+    if len(chosen) == 1:
+        raise DatasetRefused(
+            f"By the validation images {members.runs[order[0]].name} alone is better than any mean "
+            "of weights.",
+            "Use it as it is, or average what the runs say: mean, weighted or greedy.",
+        )
     made = with_weights(loaded[order[0]], averaged([weights[k] for k in chosen]))
     found, features = yield from scored(made, members)
     used = [members.runs[k] for k in chosen]
