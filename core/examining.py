@@ -24,6 +24,12 @@ KINDS_HELP = "Kinds of findings: " + "; ".join(
 def audit(
     data: Data,
     anew: Annotated[bool, typer.Option(help="Look again, also if nothing changed.")] = False,
+    run: Annotated[
+        str,
+        typer.Option(
+            help="A run whose test predictions judge the labels: best a cross-validation."
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Look for copies, wrong labels, outliers, faulty images and classes that are given away.
@@ -34,7 +40,7 @@ def audit(
 
     dataset = found_dataset(data)
     told = ""
-    for step in audited(dataset, anew=anew):
+    for step in audited(dataset, anew=anew, run=run):
         if step.text != told and not as_json:
             told = step.text
             print(f"{told}…", flush=True)

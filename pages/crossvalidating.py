@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core import jobs
 from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
+from core.runs.run import Run
 from core.studies import crossval as crossvals
 from core.studies.crossval import Plan
 from core.studies.study import Study
@@ -75,7 +77,7 @@ def watch(study: Study) -> None:
             f"Out-of-fold accuracy {widgets.share_with_interval(figures)}", icon=":material/flag:"
         )
         if result.get("run"):
-            studying.run_links(runs.load(result["run"]))
+            outcome(study, runs.load(result["run"]))
         st.dataframe(
             crossvals.table(study), hide_index=True, alt="Figures of all folds",
             column_config={
@@ -95,3 +97,29 @@ def watch(study: Study) -> None:
             for name, title in (("accuracy", "accuracy"), ("low", "95 % from"), ("high", "to"))
         },
     )  # fmt: skip
+
+
+def outcome(study: Study, run: Run) -> None:
+    """What to do with the predictions of all folds, and with the models' mean."""
+    from core.studies import ensemble
+
+    st.caption(
+        "Each image was judged by the model that had not seen it: Evaluate shows them all as test "
+        "images. Predict uses the mean of all models."
+    )
+    studying.run_links(run)
+    gain = widgets.refused(lambda: ensemble.gain(run))
+    if gain is not None:
+        st.markdown("**On the test images that were kept out of all folds**")
+        st.markdown("\n\n".join(map(widgets.plain, ensemble.told(gain))))
+    if st.button(
+        "Look for wrong labels by these predictions",
+        key=f"doubt {study.id}",
+        icon=":material/search:",
+        help="The audit's findings on Data, its labels judged by this cross-validation instead of "
+        "a quick probe.",
+    ):
+        values = {"dataset": study.dataset, "revision": study.revision, "run": run.id}
+        if widgets.refused(lambda: jobs.start("audit", values, "Looking for problems")):
+            label = widgets.dataset_label(study.dataset, study.dataset_name)
+            widgets.go("data.py", dataset=label, view="Findings")

@@ -124,7 +124,7 @@ def run_links(run: Run) -> None:
     """Where to look at a run of a study, or that it is still being trained."""
     figures = runs.result_of(run.events()).get("test", {})
     address = {"run": widgets.run_label(run)}
-    if figures.get("n"):
+    if figures.get("n") and run.kind == "training":
         st.markdown(f"Its test accuracy, looked at once: {widgets.share_with_interval(figures)}")
     columns = st.columns(4)
     if not figures:

@@ -17,12 +17,15 @@ from core import machine
 from core.auditing import duplicates, faults, findings, giveaways, labels, looks, outliers, seen
 from core.auditing.findings import Finding, Findings
 from core.auditing.kinds import KINDS
+from core.auditing.labels import Said
 from core.data import dataset as datasets
 from core.data import split, twins
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
+from core.evaluation import scores as scoring
 from core.jobs import Step
 from core.models.ranking import Doing
+from core.runs import run as runs
 from core.storage import read_json
 
 # Seeing an image with the backbone takes about so many times as long as measuring it.
@@ -31,27 +34,33 @@ Found = tuple[list[Finding], list[str]]
 
 
 def steps(
-    stop: Callable[[], bool], *, dataset: str, revision: int | None = None, anew: bool = False
-) -> Iterator[Step]:
+    stop: Callable[[], bool], *, dataset: str, revision: int | None = None, anew: bool = False,
+    run: str = "",
+) -> Iterator[Step]:  # fmt: skip
     """The job that audits; its result is {"dataset", "revision", "counts" by kind}.
 
+    run: one that has judged images which it had not seen, a cross-validation above all.
     Raises: NotFound.
     """
-    for step in audited(datasets.load(dataset, revision), anew=anew):
+    for step in audited(datasets.load(dataset, revision), anew=anew, run=run):
         yield step
         if stop():
             return
 
 
-def audited(dataset: Dataset, *, anew: bool = False) -> Iterator[Step]:
+def audited(dataset: Dataset, *, anew: bool = False, run: str = "") -> Iterator[Step]:
     """Audit a revision and keep the findings; yields how far it is, last with the result.
 
-    A revision whose data was audited before is not looked at again, unless asked `anew`.
+    A revision whose data was audited before is not looked at again, unless asked `anew`, or to
+    judge labels by a run.
+    Raises: NotFound for a run that has judged nothing.
     """
+    said = said_by(run) if run else None
+    anew = anew or said is not None
     kept = None if anew else former(dataset)
     if kept is None:
         started = time.monotonic()
-        kept = yield from looked_through(dataset)
+        kept = yield from looked_through(dataset, said)
         kept = findings.timed(kept, time.monotonic() - started)
     if kept.revision != dataset.revision or anew or former(dataset) is None:
         findings.save(dataset.folder, kept)
@@ -76,7 +85,17 @@ def in_all(dataset: Dataset) -> int:
     return len(dataset.table) * (1 + TIMES_SLOWER)
 
 
-def looked_through(dataset: Dataset) -> Generator[Step, None, Findings]:
+def said_by(run_id: str) -> Said:
+    """What a run says of its test images: of a cross-validation they are all images.
+
+    Raises: NotFound.
+    """
+    run = runs.load(run_id)
+    test = scoring.load(run.predictions).part("test")
+    return Said(run.name, test.images.astype(str), run.classes, test.probabilities)
+
+
+def looked_through(dataset: Dataset, said: Said | None = None) -> Generator[Step, None, Findings]:
     """Look for everything; yields how far it is."""
     machine.keep_heap()
     total, n = in_all(dataset), len(dataset.table)
@@ -86,7 +105,9 @@ def looked_through(dataset: Dataset) -> Generator[Step, None, Findings]:
     seen_table = pd.concat([table[about], measured.drop(columns="sha256")], axis=1)
     yield Step(n, total, "Comparing images with each other")
     parts, copies = seen.parts_of(dataset), twins.groups(dataset)
-    by_features = yield from asked_of_features(dataset, measured["readable"].to_numpy(), copies)
+    by_features = yield from asked_of_features(
+        dataset, measured["readable"].to_numpy(), copies, said
+    )
     answers: tuple[Found, ...] = (
         (duplicates.found(table, copies, parts), []),
         faults.found(seen_table),
@@ -117,7 +138,7 @@ def counted(
 
 
 def asked_of_features(
-    dataset: Dataset, readable: np.ndarray, copies: np.ndarray
+    dataset: Dataset, readable: np.ndarray, copies: np.ndarray, said: Said | None
 ) -> Generator[Step, None, Found]:
     """Outliers and probable label errors; without weights a sentence that says so."""
     rows, total, n = np.flatnonzero(readable), in_all(dataset), len(readable)
@@ -129,7 +150,7 @@ def asked_of_features(
     seed = seen.default_recipe().seed
     names = dataset.table["name"].to_numpy()[rows]
     given = dataset.table["label"].to_numpy()[rows]
-    doubted, notes = labels.found(names, given, seen.unit(values), copies[rows], seed)
+    doubted, notes = labels.found(names, given, seen.unit(values), copies[rows], seed, said)
     return [*outliers.found(names, seen.directions(values), seed), *doubted], notes
 
 

@@ -7,7 +7,10 @@ cleanlab has it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 
 from core.auditing.findings import Finding, Group
 from core.auditing.outliers import nearest_of
@@ -22,6 +25,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 TRUSTED, SURE = 0.8, 0.05
 # What confident learning accuses is left out where the label is more than this share as probable
 # as the best one.
+SMALLEST = 1e-7
 LEAST_DOUBT = 0.25
 SMALLEST_CLASS = 5
 # One number, the temperature, is told from as many images as surely as from all.
@@ -150,13 +154,35 @@ def confidently_wrong(probable: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(find_label_issues(labels, probable, filter_by="prune_by_class", n_jobs=1))
 
 
+@dataclass(frozen=True)
+class Said:
+    """What models that had not seen them say of some images: N names, their C classes, N×C."""
+
+    by: str
+    names: np.ndarray
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+
+    def over(self, probable: np.ndarray, names: np.ndarray, classes: np.ndarray) -> int:
+        """Put it in the place of a probe's word M×K, where there is one; of how many images."""
+        numbers = pd.Index(self.classes).get_indexer(pd.Index(classes))
+        place = pd.Index(self.names).get_indexer(pd.Index(names))
+        rows = np.flatnonzero(place >= 0)
+        if (numbers < 0).any() or not len(rows):
+            return 0
+        values = self.probabilities[place[rows]][:, numbers] + SMALLEST
+        probable[rows] = values / values.sum(axis=1, keepdims=True)
+        return len(rows)
+
+
 def found(
-    names: np.ndarray, given: np.ndarray, vectors: np.ndarray, copies: np.ndarray, seed: int
-) -> tuple[list[Finding], list[str]]:
+    names: np.ndarray, given: np.ndarray, vectors: np.ndarray, copies: np.ndarray, seed: int,
+    said: Said | None = None,
+) -> tuple[list[Finding], list[str]]:  # fmt: skip
     """The finding about labels, if there is one, and what could not be judged.
 
     names, given: name and label of each image, N text. vectors: N×F, each of length 1. copies: the
-    group of copies of each image, N text, "" for none.
+    group of copies of each image, N text, "" for none. said: counts more than the quick probe.
     """
     classes, numbers, counts = np.unique(given, return_inverse=True, return_counts=True)
     large = counts >= SMALLEST_CLASS
@@ -172,6 +198,9 @@ def found(
     classes, numbers = np.unique(given[rows], return_inverse=True)
     names, vectors = names[rows], vectors[rows]
     probable = probabilities(vectors, numbers, copies[rows], seed)
+    if said is not None:
+        judged = said.over(probable, names, classes)
+        notes.append(f"{judged:,} labels were judged by {said.by}.")
     agreed = float((probable.argmax(axis=1) == numbers).mean())
     if agreed < TRUSTED:
         notes.append(
