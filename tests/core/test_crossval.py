@@ -50,7 +50,7 @@ def train_next() -> None:
     waiting = queue.first()
     if waiting is not None:
         assert queue.claim("here", waiting)
-        *_, last = worker.work(runs.load(waiting))
+        list(worker.work(runs.load(waiting)))
         queue.release(waiting)
 
 
