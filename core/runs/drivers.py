@@ -6,6 +6,7 @@ on. Everything else about it is said in `core.studies`.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def wanted() -> list[Path]:
     return [f for f in folders if not ((f / "result.json").exists() or (f / "pause").exists())]
 
 
-def start(folder: Path) -> None:
+def start(folder: Path) -> subprocess.Popen[bytes]:
     """Start the driver of a study; it ends by itself where one is alive."""
-    detached([sys.executable, "-m", "core.studies.driver", str(folder)], folder / "driver.log", {})
+    return detached(
+        [sys.executable, "-m", "core.studies.driver", str(folder)], folder / "driver.log", {}
+    )

@@ -7,6 +7,7 @@ the drivers of studies alive, which put runs into the queue.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -32,14 +33,32 @@ SECONDS_OF_SILENCE, SECONDS_TO_TERMINATE = 900.0, 15.0
 SECONDS_BETWEEN_STARTS = 5.0
 # So often a run is begun anew after what it ran on was lost.
 MOST_STARTS = 5
+# So long a process that was started may need to take its lock on a busy machine.
+SECONDS_TO_START = 30.0
+Start = tuple[subprocess.Popen[bytes], float]
+# By home, the supervisor that this process started last, and when.
+started_here: dict[Path, Start] = {}
+
+
+def is_starting(start: Start | None) -> bool:
+    """Whether a process was started just now and lives: it may not have its lock yet."""
+    return start is not None and start[0].poll() is None and age(start) < SECONDS_TO_START
+
+
+def age(start: Start | None) -> float:
+    """Seconds since something was started; no end of them if it never was."""
+    return time.monotonic() - start[1] if start else float("inf")
 
 
 def ensure() -> None:
     """Start a supervisor in the background if none is alive and there is something to do."""
-    if not is_held(queue.supervisor_lock()) and (queue.entries() or drivers.wanted()):
-        log = settings().home / "supervisor.log"
+    home = settings().home
+    there = is_held(queue.supervisor_lock()) or is_starting(started_here.get(home))
+    if not there and (queue.entries() or drivers.wanted()):
+        log = home / "supervisor.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
+        command = [sys.executable, "-m", "core", "worker", "--until-idle"]
+        started_here[home] = (detached(command, log, {}), time.monotonic())
 
 
 def supervise(*, until_idle: bool) -> None:
@@ -58,14 +77,14 @@ def supervise(*, until_idle: bool) -> None:
 class Watch:
     """What the supervisor remembers between two looks.
 
-    asked: when the run of a place was first seen to be asked to stop. started: when the driver of
-    a study was started last.
+    asked: when the run of a place was first seen to be asked to stop. started: the driver of a
+    study that was started last, and when.
     """
 
     engine: Engine
     places: list[str] = field(default_factory=list)
     asked: dict[str, float] = field(default_factory=dict)
-    started: dict[Path, float] = field(default_factory=dict)
+    started: dict[Path, Start] = field(default_factory=dict)
 
 
 def serve(seconds_idle: float) -> None:
@@ -170,8 +189,8 @@ def drive(watch: Watch) -> bool:
     """See that each study which goes on has a driver; whether there is any."""
     wanted = drivers.wanted()
     for folder in wanted:
-        since = time.monotonic() - watch.started.get(folder, float("-inf"))
-        if since > SECONDS_BETWEEN_STARTS and not is_held(drivers.lock_of(folder)):
-            watch.started[folder] = time.monotonic()
-            drivers.start(folder)
+        start = watch.started.get(folder)
+        due = age(start) > SECONDS_BETWEEN_STARTS and not is_starting(start)
+        if due and not is_held(drivers.lock_of(folder)):
+            watch.started[folder] = (drivers.start(folder), time.monotonic())
     return bool(wanted)
