@@ -25,8 +25,10 @@ def share(config: dict[str, Any]) -> None:
     """What each worker does: its share of the run."""
     from core.runs import worker
 
+    run = runs.load(config["run"])
+    worker.log_to(run)
     # In a thread of Ray's, where no signal can be caught: stopping is by the run's file.
-    worker.worked(runs.load(config["run"]))
+    worker.worked(run)
 
 
 def main(folder: Path, workers: int, gpus: int, cpus: int) -> int:
@@ -36,8 +38,12 @@ def main(folder: Path, workers: int, gpus: int, cpus: int) -> int:
     from ray.train.torch import TorchTrainer
 
     run = runs.load(folder.resolve().name)
-    variables = {"PYTHONPATH": str(ROOT), "HEADSTART_HOME": str(settings().home)}
-    ray.init(runtime_env={"env_vars": variables})
+    variables = {
+        "PYTHONPATH": str(ROOT),
+        "HEADSTART_HOME": str(settings().home),
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # Each worker prints into the run's own log.
+    }
+    ray.init(runtime_env={"env_vars": variables}, log_to_driver=False)
     scaling = ScalingConfig(
         num_workers=workers,
         use_gpu=bool(gpus),
