@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,7 +33,7 @@ from tests.core.small_cluster import SmallCluster, started
 
 pytest.importorskip("ray", reason="ray is an extra: pip install -r requirements-ray.txt")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Ray's clusters are not for Windows")
-EPOCHS = 5
+EPOCHS = 6
 TUNE = ["image.size=32", "compute.batch_size=17", "compute.precision=fp32",
         "technique.name=finetune"]  # fmt: skip
 
@@ -72,11 +73,12 @@ def made(dataset: Dataset, *changes: str) -> Run:
     return runs.create(dataset, recipes.with_settings(recipes.preset("quick"), [*TUNE, *changes]))
 
 
-def wait(condition, seconds: float = 120) -> None:
+def wait(condition, seconds: float = 120):
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+    return found
 
 
 def starts(run: Run) -> int:
@@ -94,9 +96,13 @@ def last_epoch(run: Run) -> int:
 
 def runs_at(node: subprocess.Popen[bytes]) -> list[Run]:
     """The runs whose workers belong to a node."""
-    lines = [one.cmdline() for one in psutil.Process(node.pid).children(recursive=True)]
-    ids = {Path(line[3]).name for line in lines if line[1:3] == ["-m", "core.runs.worker"]}
-    return [runs.load(one) for one in ids]
+    found = []
+    for process in psutil.Process(node.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            line = process.cmdline()
+            if line[1:3] == ["-m", "core.runs.worker"]:
+                found.append(runs.load(Path(line[3]).name))
+    return found
 
 
 def test_a_search_of_eight_trials_is_finished_though_a_node_is_lost(cluster, dataset, on_ray):
@@ -106,10 +112,9 @@ def test_a_search_of_eight_trials_is_finished_though_a_node_is_lost(cluster, dat
     study = start(dataset, recipe, Plan(space, "random", trials=8, pruning="none", parallel=2))
 
     def under_way() -> list[Run]:
-        return [r for r in runs_at(node) if r.member.isdigit() and 1 <= last_epoch(r) < EPOCHS - 1]
+        return [r for r in runs_at(node) if r.member.isdigit() and 1 <= last_epoch(r) < EPOCHS // 2]
 
-    wait(under_way)
-    (lost,) = under_way()
+    (lost,) = wait(under_way)
     cluster.lose(node)
     another = cluster.add()
     wait(lambda: runs_at(another))
