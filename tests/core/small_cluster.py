@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import psutil
 
 from core.processes import kill_with_children
@@ -69,6 +70,13 @@ class SmallCluster:
         """End a node at once, with its workers."""
         kill_with_children(node.pid)
         node.wait()
+
+    def alive(self) -> int:
+        """How many nodes the head believes to be alive: a lost one is missed after seconds."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.get(f"{self.address}/api/v0/nodes", headers=headers).raise_for_status()
+        nodes = answer.json()["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" for node in nodes)
 
     def end(self) -> None:
         """End all nodes, and whatever of them is left."""

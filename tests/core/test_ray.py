@@ -132,7 +132,8 @@ def test_a_search_of_eight_trials_is_finished_though_a_node_is_lost(cluster, dat
     assert starts(lost) == 2 and tuned(lost) == list(range(EPOCHS + 1))
 
 
-def test_a_run_on_a_cluster_waits_tells_stops_and_goes_on_like_any_other(dataset, on_ray):
+def test_a_run_on_a_cluster_waits_tells_stops_and_goes_on_like_any_other(cluster, dataset, on_ray):
+    wait(lambda: cluster.alive() == 1)
     first, second = made(dataset, "schedule.epochs=500"), made(dataset, "schedule.epochs=1")
     queue.add(first.id)
     queue.add(second.id)
