@@ -16,6 +16,7 @@ from core.data import folding
 from core.errors import HeadstartError
 from core.runs import engine
 from core.runs import run as runs
+from core.runs.engine import Engine
 from core.runs.run import Place
 from core.schema import Recipe
 from core.storage import Json, read_json, write_json
@@ -35,7 +36,10 @@ HOPELESS = 5
 
 @dataclass
 class Search:
-    """A search under way. known: the values of recipes that were tried, with the trial's number."""
+    """A search under way. known: the values of recipes that were tried, with the trial's number.
+
+    engine: what is asked how many trials there may be at once; none where the plan says it.
+    """
 
     study: Study
     plan: Plan
@@ -43,7 +47,7 @@ class Search:
     folds: list[folding.Fold]
     ledger: Ledger
     crew: Crew
-    slots: int
+    engine: Engine | None
     known: dict[str, Json] = field(default_factory=dict)
 
 
@@ -76,10 +80,9 @@ def taken_up(study: Study) -> Search:
         folds = folding.of_count(study.data(), recipe, plan.folds)
     else:
         folds = []
-    slots = plan.parallel or len(engine.chosen().slots())
-    ledger = opened(study, plan)
-    search = Search(study, plan, recipe, folds, ledger, Crew.of(study), max(1, slots))
-    for record in ledger.records:
+    asked = None if plan.parallel else engine.chosen()
+    search = Search(study, plan, recipe, folds, opened(study, plan), Crew.of(study), asked)
+    for record in search.ledger.records:
         remember(search, record)
     return search
 
@@ -229,11 +232,17 @@ def values_of(search: Search, members: list[str]) -> list[float]:
 def begin(search: Search) -> bool:
     """Begin another trial if there is room; whether that was done."""
     study, ledger = search.study, search.ledger
-    room = len(ledger.open) < search.slots and ledger.asked < search.plan.trials
-    if not room or study.asked_to_pause or study.asked_to_stop or spent(search):
+    if ledger.asked >= search.plan.trials or len(ledger.open) >= at_once(search):
+        return False
+    if study.asked_to_pause or study.asked_to_stop or spent(search):
         return False
     ledger.ask()
     return True
+
+
+def at_once(search: Search) -> int:
+    """How many trials there may be at once: the nodes of a cluster come and go."""
+    return max(1, len(search.engine.slots())) if search.engine else search.plan.parallel
 
 
 def spent(search: Search) -> bool:
