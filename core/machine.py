@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import psutil
 
 # glibc's names for the two thresholds (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# Linux's number of it (prctl(2)).
+PR_SET_PDEATHSIG = 1
 
 
 def share_cores() -> None:
@@ -60,6 +63,12 @@ def peak_memory_mb() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak) / 1e6 if sys.platform == "darwin" else float(peak) * 1024 / 1e6
+
+
+def die_with_parent() -> None:
+    """End this process when the one that started it dies, where the system can (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def forget_peak() -> None:

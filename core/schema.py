@@ -63,6 +63,11 @@ class Recipe(Section):
         return self.technique.name == "feature_extraction"
 
     @property
+    def processes(self) -> int:
+        """How many processes train it: a head on features needs one alone."""
+        return 1 if self.is_frozen else self.compute.processes
+
+    @property
     def is_pretrained(self) -> bool:
         """Whether training starts from weights that have learned before."""
         return self.technique.name != "from_scratch"

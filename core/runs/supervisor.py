@@ -97,7 +97,7 @@ def fill(watch: Watch) -> None:
         free = [slot for slot in slots if slot not in taken]
         try:
             run = runs.load(waiting)
-            needed = min(run.recipe.compute.processes, len(slots))
+            needed = min(run.recipe.processes, len(slots))
         except NotFound:
             queue.release(waiting)  # It was deleted while it waited.
             continue

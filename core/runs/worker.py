@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from filelock import Timeout
 
@@ -41,6 +42,9 @@ def work(run: Run) -> Iterator[Event]:
     """
     machine.share_cores()
     machine.keep_heap()
+    if not leads():
+        yield from happening(run)  # The leader writes it all down.
+        return
     try:
         with held(run.lock, SECONDS_TO_GET_THE_LOCK):
             mend_lines(run.folder / "events.jsonl")
@@ -84,19 +88,45 @@ def main(folder: Path, place: str = "") -> int:
     same study that come next: what a process must read before it can train takes seconds.
     """
     run = runs.load(folder.resolve().name)
+    if run.recipe.processes > 1 and not is_team():
+        start_team(run, folder, place)
+    if is_team():
+        machine.die_with_parent()
 
     def stop(number: int, frame: FrameType | None) -> None:
         (run.folder / "stop").touch()
 
     signal.signal(signal.SIGTERM, stop)
-    with place_of_its_own(place):
+    with place_of_its_own(place if leads() else ""):
         status = worked(run)
-        while place and run.study and (following := next_of(run, place)) is not None:
+        while (
+            place and run.study and not is_team() and (following := next_of(run, place)) is not None
+        ):
             run = following
             log_to(run)
             machine.forget_peak()
             status = worked(run)
     return status
+
+
+def is_team() -> bool:
+    """Whether this process is one of several that train a run, as torchrun or Ray says."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def leads() -> bool:
+    """Whether this process writes and tells for all of them."""
+    return not is_team() or os.environ["RANK"] == "0"
+
+
+def start_team(run: Run, folder: Path, place: str) -> NoReturn:
+    """Become what starts so many processes of this module as the recipe says."""
+    n = run.recipe.processes
+    own = ["-m", "core.runs.worker", str(folder), *(["--place", place] if place else [])]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}"]
+    # Threads of each are set by the training itself; torchrun would only warn of them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, machine.cores() // n)))
+    os.execv(sys.executable, [sys.executable, *torchrun, *own])
 
 
 def place_of_its_own(place: str) -> AbstractContextManager[None]:
@@ -124,7 +154,7 @@ def next_of(run: Run, place: str) -> Run | None:
         waiting = queue.first()
         if waiting is not None:
             following = runs.load(waiting)
-            fitting = following.study == run.study and following.recipe.compute.processes == 1
+            fitting = following.study == run.study and following.recipe.processes == 1
             return following if fitting and queue.claim(place, waiting) else None
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return None

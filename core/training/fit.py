@@ -30,6 +30,7 @@ from core.models.classifier import Classifier
 from core.schema import Recipe
 from core.training import batching, checkpoint
 from core.training.events import Ended, Event, Started
+from core.training.team import Deserted
 from core.training.techniques import TECHNIQUES, Trained
 from core.training.work import NothingYet, Work, counted, features_of, headed, prepare
 
@@ -74,9 +75,12 @@ def fit(
         saved = checkpoint.load(folder / "checkpoint")
         yield told(work, resumed=saved is not None)
         trained = yield from TECHNIQUES[recipe.technique.name](work, saved)
-        yield from finished(work, trained, wanted)
+        if work.team.leads:
+            yield from finished(work, trained, wanted)
     except NothingYet:
         yield Ended("stopped")
+    except Deserted:
+        return  # The leader says why.
     except HeadstartError as error:
         yield Ended("failed", what=error.what, remedy=error.remedy)
     except (RuntimeError, MemoryError) as error:

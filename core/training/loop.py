@@ -27,6 +27,7 @@ from core.schema import Recipe
 from core.training.events import EpochEnded, Event, Note, Progress
 from core.training.optim import Plain, Schedule, absolute_sum
 from core.training.soup import Soup, Weights, copied
+from core.training.team import ALONE, Team
 
 SECONDS_BETWEEN_REPORTS, MOST_SECONDS_BETWEEN_REPORTS = 0.5, 10.0
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -62,6 +63,7 @@ class Task:
     steps_per_epoch: int
     images: int
     epochs: int
+    team: Team = ALONE
     average: Any = None  # timm's ModelEmaV3, where the recipe wants one
 
     def __post_init__(self) -> None:
@@ -142,8 +144,11 @@ def train(task: Task, state: State) -> Iterator[Event]:
         for inputs, targets in report.timed(batches):
             report.add(*step(task, state.step, inputs, targets, state.plateaus))
             state.step += 1
-            saving = time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS
-            if saving or report.due() or state.step == epoch * task.steps_per_epoch:
+            # One clock decides for all processes.
+            saving, due = task.team.told(
+                (time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS, report.due())
+            )
+            if saving or due or state.step == epoch * task.steps_per_epoch:
                 yield report.flush(epoch)
                 if not math.isfinite(state.loss_sum):
                     yield lost(task, state, epoch)
@@ -165,18 +170,21 @@ def step(
 ) -> tuple[Tensor, Tensor, int, float]:
     """One step downhill: mean loss and number of correct images (on the device), n, rate.
 
-    With `compute.accumulate` the batch passes in as many pieces, whose gradients add up.
+    With `compute.accumulate` the batch passes in as many pieces, whose gradients add up. inputs,
+    targets: of several processes the share of this one, which may be empty.
     """
     settings = task.recipe
-    seed_all(settings.seed * 1_000_003 + number)
+    # Of several processes each hides other features at random.
+    seed_all((settings.seed * 1_000_003 + number) * task.team.size + task.team.rank)
     task.mode()
     rate = task.schedule.apply(task.optimizer, number, plateaus)
     task.optimizer.zero_grad(set_to_none=True)
     pieces = max(1, min(settings.compute.accumulate, len(inputs) // 2))
-    losses, ncorrect = [], []
+    blank = torch.zeros((), device=inputs.device)
+    losses, ncorrect = [blank], [blank]
     # Pieces of nearly one size: batch norm cannot take an image alone.
     cut = zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
-    for piece, wanted in cut:
+    for piece, wanted in cut if len(inputs) else ():
         with task.hands.autocast():
             logits = task.network(piece)
         loss = task.criterion(logits.float(), wanted) * (len(piece) / len(inputs))
@@ -186,12 +194,16 @@ def step(
         ncorrect.append((logits.detach().argmax(dim=1) == truth).sum())
     if settings.optimizer.l1:
         task.hands.backward(settings.optimizer.l1 * absolute_sum(task.optimizer))
+    loss, right, n = task.team.joined(
+        task.network.parameters(), torch.stack(losses).sum(), torch.stack(ncorrect).sum(),
+        len(inputs),
+    )  # fmt: skip
     if settings.optimizer.clip:
         task.hands.clip_grad_norm_(task.network.parameters(), settings.optimizer.clip)
     task.optimizer.step()
     if task.average:
         task.average.update(task.network, step=number)
-    return torch.stack(losses).sum(), torch.stack(ncorrect).sum(), len(inputs), rate
+    return loss, right, n, rate
 
 
 def seed_all(seed: int) -> None:

@@ -62,7 +62,7 @@ def find(task: loop.Task, stop: Callable[[], bool]) -> Generator[Event, None, fl
         if report.due():
             yield told(report)
         course = smoothed(losses)
-        if stop() or not course[-1] < HOPELESS * max(min(course), FLOOR):
+        if task.team.told(stop()) or not course[-1] < HOPELESS * max(min(course), FLOOR):
             break
     yield told(report)
     task.schedule = schedule

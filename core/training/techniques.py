@@ -24,6 +24,7 @@ from core.models import network as networks
 from core.schema import FITTED, Recipe
 from core.training import balance, loop, optim, range_test
 from core.training.events import EpochEnded, Event
+from core.training.team import Deserted
 from core.training.tuning import run, tuned
 from core.training.work import Work, classified, counted
 
@@ -53,12 +54,28 @@ def feature_extraction(work: Work, saved: Saved) -> Steps:
 def tuning(work: Work, saved: Saved) -> Steps:
     """A head on frozen features first, then some or all stages (LP-FT, Kumar et al. 2022)."""
     if saved is None:
-        found = yield from extracted(work, ("train", "val"))
-        yield from headed(work, found, probe(work.recipe))
+        yield from begun(work)
     else:
         bare_head(work)
     yield from tuned(work, saved)
     return Trained(work.network, None)
+
+
+def begun(work: Work) -> Iterator[Event]:
+    """The head that tuning begins from; of several processes the leader makes it for all."""
+    if not work.team.leads:
+        head = work.team.told(None)
+        if head is None:
+            raise Deserted
+        networks.replace(work.network, networks.classifier_of(work.network), head)
+        return
+    head = None
+    try:
+        found = yield from extracted(work, ("train", "val"))
+        yield from headed(work, found, probe(work.recipe))
+        head = networks.classifier_of(work.network).cpu()
+    finally:
+        work.team.told(head)
 
 
 def from_scratch(work: Work, saved: Saved) -> Steps:

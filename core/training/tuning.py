@@ -23,10 +23,10 @@ from core.models import stages
 from core.models.features import BATCH
 from core.schema import Augmentation, Recipe
 from core.training import balance, batching, checkpoint, doctor, loop, optim, pace, range_test
-from core.training.events import Event, Note, Progress
+from core.training.events import EpochEnded, Event, Note, Progress
 from core.training.soup import copied
 from core.training.trunk import Kept, kept_outputs
-from core.training.work import Work, counted, logits_of, logits_on
+from core.training.work import Work, counted, logits_on
 
 # Below these, own statistics are too noisy for batch norm. Measured on sign-digits (1,443 training
 # images, lite0 at 96 px, three epochs): validation accuracy 0.97 with frozen ones, 0.84 with own.
@@ -52,14 +52,14 @@ class Source:
 
 def tuned(work: Work, saved: Saved) -> Iterator[Event]:
     """Train the network of `work` in place; with `compute.batch_size` auto until it fits."""
-    if work.stopped:
+    if work.team.told(work.stopped):
         return
-    yield from decoded(work)
-    if saved is None:
+    yield from work.team.after_the_leader(decoded(work))
+    if saved is None and work.team.leads:
         yield from augmentation_checked(work)
     source = yield from source_of(work)
     before = copied(source.network)
-    batch = first = saved["batch"] if saved else batching.size(work, work.network)
+    batch = first = saved["batch"] if saved else work.team.told(batching.size(work, work.network))
     while True:
         try:
             rate = saved["rate"] if saved else rate_of(work.recipe, source.network, batch, first)
@@ -69,7 +69,9 @@ def tuned(work: Work, saved: Saved) -> Iterator[Event]:
             if not batching.is_out_of_memory(error):
                 raise
             # What a resumed run began from is gone: it can only go on with the batch that it had.
-            if work.recipe.compute.batch_size != "auto" or batch == 1 or saved:
+            # Of several processes one alone may have had too little: they cannot go on together.
+            together = work.team.size > 1
+            if work.recipe.compute.batch_size != "auto" or batch == 1 or saved or together:
                 raise
         # Only here, where the error is over, has it let go of what the step was holding.
         batch //= 2
@@ -85,14 +87,15 @@ def source_of(work: Work) -> Generator[Event, None, Source]:
     """Whole pictures; or, where nothing is augmented, what frozen stages make of them, once."""
     recipe = work.recipe
     changed = balance.METHODS[recipe.balance.method].augmented
-    if recipe.technique.name == "last_stages" and recipe.augmentation.does_nothing and not changed:
+    still = recipe.technique.name == "last_stages" and recipe.augmentation.does_nothing
+    if still and not changed and work.team.size == 1:
         kept = yield from kept_outputs(work, recipe.technique.stages)
         if kept is not None:
             return from_kept(work, kept)
     body = work.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def validate(network: nn.Module) -> tuple[np.ndarray, np.ndarray]:
-        return logits_of(work, network, "val"), work.labels_of("val")
+        return shared_logits(work, network), work.labels_of("val")
 
     return Source(body, partial(picture_batches, work), validate)
 
@@ -116,13 +119,15 @@ def from_kept(work: Work, kept: Kept) -> Source:
 def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -> Iterator[Event]:
     """Train what learns, with batches of a given size, from a checkpoint on if there is one."""
     recipe, rows = work.recipe, work.rows("train")
-    precision = saved["precision"] if saved else precision_of(work)
+    precision = saved["precision"] if saved else work.team.told(precision_of(work))
     hands = optim.accelerator(work.device, precision)
     every = stages.stages(work.network)
     network = source.network.to(work.device)
     # The network is not prepared: its steps have their autocast, and validation is to have none.
     optimizer = hands.prepare(optim.build(recipe, rate, parts_of(recipe, network, every)))
     norms = frozen_norms(network, recipe, batch, len(rows))
+    if work.team.size > 1 and not norms:
+        yield from joined_norms(work, network)
     frozen: list[nn.Module] = []
 
     def thaw(epoch: int) -> None:
@@ -146,7 +151,8 @@ def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -
         schedule=optim.schedule_of(recipe, rate, steps * epochs), validate=source.validate,
         criterion=criterion(work), thaw=thaw, mode=mode, steps_per_epoch=steps,
         images=sum(map(len, steps_of(1))), epochs=epochs,
-        save=lambda state: checkpoint.save(
+        team=work.team,
+        save=lambda state: None if not work.team.leads else checkpoint.save(
             work.folder / "checkpoint",
             {**state, "precision": precision, "batch": batch, "rate": task.schedule.rate},
         ),
@@ -165,7 +171,8 @@ def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
         yield event
         if isinstance(event, Progress):
             images += len(event.steps) * task.images // task.steps_per_epoch
-        if work.stop():
+        # Notes are told by one process alone; at these all processes meet.
+        if isinstance(event, Progress | EpochEnded) and task.team.told(work.stop()):
             work.stopped = True
             break
     work.rates[task.phase] = images / max(time.monotonic() - started, 1e-6)
@@ -173,6 +180,30 @@ def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
     if task.recipe.finish.soup:
         yield from loop.souped(task, state)
     task.network.load_state_dict(state.best_weights)
+
+
+def shared_logits(work: Work, network: nn.Module) -> np.ndarray:
+    """Logits N×C of the validation images, each process seeing its share."""
+    rows = work.rows("val")
+    own = work.team.share_of(rows)
+    batches = loader.squares(work.pictures, own.tolist(), work.preprocessing, BATCH, work.threads)
+    found = logits_on(work, network, batches) if len(own) else np.zeros((0, work.n_classes), "f4")
+    return work.team.gathered(found, len(rows))
+
+
+def joined_norms(work: Work, network: nn.Module) -> Iterator[Event]:
+    """Let batch norms see the whole batch where they can; else say that they do not."""
+    if work.device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(network)
+    elif work.team.leads and any(isinstance(m, nn.BatchNorm2d) for m in network.modules()):
+        yield Note(
+            f"Batch norm sees the share of one process alone here, a {work.team.size}th of each "
+            "batch: the figures differ a little from those of one process. Keep its statistics "
+            "with technique.freeze_batch_norm.",
+            "warning",
+        )
 
 
 def rate_of(recipe: Recipe, network: nn.Module, batch: int, first: int) -> float:
@@ -227,6 +258,10 @@ def picture_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented, normalized, blended batches of training images."""
     recipe = work.recipe
+    # What blends images needs the whole batch before it is shared.
+    blends = work.team.size > 1 and bool(recipe.augmentation.mixup or recipe.augmentation.cutmix)
+    if not blends:
+        steps = [work.team.share_of(rows) for rows in steps]
     changes = balance.changes(
         recipe.augmentation, work.labels_of("train"), work.n_classes, recipe.balance
     )
@@ -240,10 +275,13 @@ def picture_batches(
         labels = torch.from_numpy(work.labels[rows]).to(work.device)
         rng = np.random.default_rng([recipe.seed, epoch, number])
         inputs, targets = mixed(inputs, labels, work.n_classes, recipe.augmentation, rng)
+        if blends:
+            own = slice(work.team.rank, None, work.team.size)
+            inputs, targets = inputs[own], targets[own]
         yield inputs.contiguous(memory_format=torch.channels_last), targets
 
 
-def decoded(work: Work) -> Iterator[Event]:
+def decoded(work: Work) -> Generator[Event, None, None]:
     """Decode every image once; `work.pictures` then reads the result."""
     total, started = len(work.parts), time.monotonic()
     told_at = 0.0

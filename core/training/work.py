@@ -21,7 +21,9 @@ from core.models import device as devices
 from core.models import features as feature_cache
 from core.models import network as networks
 from core.schema import Recipe
+from core.training import team as teams
 from core.training.events import Progress
+from core.training.team import Team
 
 
 class NothingYet(Exception):
@@ -41,6 +43,7 @@ class Work:
     network: nn.Module
     preprocessing: Preprocessing
     device: torch.device
+    team: Team
     threads: int
     started: float
     pictures: loader.Pictures
@@ -69,15 +72,16 @@ def prepare(dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], b
 
     Raises: DatasetRefused, RecipeRefused, WeightsMissing, MachineRefused.
     """
-    device = devices.resolve(recipe.compute.device)
+    team, device = teams.on(devices.resolve(recipe.compute.device))
     if recipe.compute.precision == "fp16" and device.type != "cuda":
         raise RecipeRefused(
             f"compute.precision fp16 needs a CUDA device, and this training runs on {device.type}.",
             "Set compute.precision to auto, bf16 or fp32.",
         )
     workers = recipe.compute.workers
-    threads = machine.cores() if workers == "auto" else int(workers)
-    torch.set_num_threads(machine.cores())
+    cores = teams.cores_each(machine.cores())
+    threads = cores if workers == "auto" else int(workers)
+    torch.set_num_threads(cores)
     parts = folding.parts(dataset, recipe)
     pretrained = recipe.technique.name != "from_scratch"
     network = networks.create(recipe, len(dataset.classes), pretrained=pretrained)
@@ -92,6 +96,7 @@ def prepare(dataset: Dataset, recipe: Recipe, folder: Path, stop: Callable[[], b
         network=network,
         preprocessing=preprocessing,
         device=device,
+        team=team,
         threads=max(1, threads),
         started=time.monotonic(),
         pictures=loader.from_files(dataset, preprocessing),
