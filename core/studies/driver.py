@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from core.errors import HeadstartError
+from core.errors import HeadstartError, MachineRefused
 from core.runs import drivers, supervisor
 from core.storage import held
 from core.studies import crossval, search
@@ -50,6 +50,9 @@ def main(folder: Path) -> int:
                 drive(study)
     except Timeout:
         return 0  # Another one drives it.
+    except MachineRefused as error:
+        print(error, file=sys.stderr)  # The disk, or a cluster: another driver tries again soon.
+        return 2
     except HeadstartError as error:
         studies.end(study, "failed", what=error.what, remedy=error.remedy)
     except Exception as error:
