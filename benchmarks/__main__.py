@@ -29,6 +29,7 @@ MEASURES = {
     "step": "benchmarks.step",
     "predict": "benchmarks.predict",
     "evaluate": "benchmarks.evaluate",
+    "studies": "benchmarks.studies",
 }
 OTHERS = ("growth", "coverage", "accuracy")
 Names = Annotated[str, typer.Option(help="Separated by commas.")]

@@ -38,7 +38,8 @@ HOPELESS = 5
 class Search:
     """A search under way. known: the values of recipes that were tried, with the trial's number.
 
-    engine: what is asked how many trials there may be at once; none where the plan says it.
+    engine: what is asked how many trials there may be at once; none where the plan says it. base:
+    the figure of the recipe as it was, once it is known.
     """
 
     study: Study
@@ -49,6 +50,7 @@ class Search:
     crew: Crew
     engine: Engine | None
     known: dict[str, Json] = field(default_factory=dict)
+    base: float | None = None
 
 
 def conduct(study: Study) -> Iterator[None]:
@@ -120,6 +122,8 @@ def look_at_base(search: Search) -> float | None:
 
     Raises: HeadstartError when it cannot be trained.
     """
+    if search.base is not None:
+        return search.base
     members = begun(search, BASE, "Start", search.recipe)
     outcomes = [search.crew.look(member) for member in members]
     for member, outcome in zip(members, outcomes, strict=True):
@@ -135,7 +139,8 @@ def look_at_base(search: Search) -> float | None:
         stop_all(search, members)
     if "live" in outcomes:
         return None
-    return values_of(search, members)[0]
+    search.base = values_of(search, members)[0]
+    return search.base
 
 
 def stop_all(search: Search, members: list[str]) -> None:
@@ -185,7 +190,7 @@ def hopeless(search: Search, number: int, members: list[str]) -> bool:
         return True
     run = search.crew.runs[members[0]]
     phase = "head" if run.recipe.is_frozen else "tune"
-    told = search.ledger.told(number)
+    told = search.ledger.epochs[number]
     for epoch in epochs_of(run.events()):
         value = epoch.val.get(search.plan.judge.epoch)
         news = epoch.phase == phase and epoch.epoch not in told and epoch.epoch < epoch.epochs

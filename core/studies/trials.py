@@ -26,13 +26,17 @@ SECONDS_FOR_THE_DATABASE = 60
 
 @dataclass
 class Ledger:
-    """The trials of a search. open: those under way, by number, as optuna has them."""
+    """The trials of a search.
+
+    open: those under way, by number, as optuna has them. epochs: what was told of them, by epoch.
+    """
 
     study: Study
     plan: Plan
     optuna: Any
     records: list[Json]
     open: dict[int, Any] = field(default_factory=dict)
+    epochs: dict[int, dict[int, float]] = field(default_factory=dict)
 
     @property
     def asked(self) -> int:
@@ -44,6 +48,7 @@ class Ledger:
         self.optuna.sampler = self.sampler(self.asked)
         trial = self.optuna.ask(distributions(self.plan))
         self.open[trial.number] = trial
+        self.epochs[trial.number] = {}
 
     def sampler(self, number: int) -> Any:
         """What proposes the trial with this number."""
@@ -54,6 +59,7 @@ class Ledger:
         """Tell how a trial is after an epoch that was not told before; whether it is hopeless."""
         trial = self.open[number]
         trial.report(value, epoch)
+        self.epochs[number][epoch] = value
         if trial.should_prune():
             trial.set_user_attr(GIVEN_UP, epoch)
         return self.is_given_up(number)
@@ -62,17 +68,12 @@ class Ledger:
         """Whether a trial was found hopeless."""
         return GIVEN_UP in self.open[number].user_attrs
 
-    def told(self, number: int) -> dict[int, float]:
-        """What was told of a trial, by epoch."""
-        found: dict[int, float] = self.optuna.get_trials(deepcopy=False)[number].intermediate_values
-        return found
-
     def tell(self, number: int, state: str, values: list[float] | None, **facts: Any) -> None:
         """Write down how a trial ended: in the database, then as a line."""
         trial = self.open.pop(number)
         record = {
             "number": number, "state": state, "params": trial.params, "values": values, **facts,
-            "epochs": sorted(map(list, self.told(number).items())),
+            "epochs": sorted(map(list, self.epochs.pop(number).items())),
         }  # fmt: skip
         trial.set_user_attr("record", record)
         close(self.optuna, trial, state, values)
@@ -153,6 +154,7 @@ def recover(ledger: Ledger) -> None:
             ledger.write(trial.user_attrs["record"])
         elif not trial.state.is_finished():
             ledger.open[trial.number] = reopened(ledger, trial)
+            ledger.epochs[trial.number] = dict(trial.intermediate_values)
 
 
 def reopened(ledger: Ledger, trial: Any) -> Any:
