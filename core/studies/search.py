@@ -284,12 +284,13 @@ def best_of(plan: Plan, records: list[Json]) -> Json | None:
 def judged(search: Search) -> Iterator[None]:
     """Train the best recipe as an ordinary run, and write down what the search came to."""
     best, base = best_of(search.plan, search.ledger.records), look_at_base(search)
+    if base is not None and not math.isfinite(base):
+        base = None  # It was stopped before its first epoch.
     wins = best is not None and (
-        base is None or not math.isfinite(base)
-        or search.plan.judge.better(best["values"][0], base)
+        base is None or search.plan.judge.better(best["values"][0], base)
     )  # fmt: skip
     facts: Json = {
-        "base": base if base is not None and math.isfinite(base) else None,
+        "base": base,
         "number": best["number"] if best and wins else None,
         "params": best["params"] if best and wins else {},
         "value": best["values"][0] if best and wins else base,
