@@ -56,11 +56,11 @@ def lines_of(run: Run, gain: Gain | None) -> list[str]:
     figures = runs.result_of(run.events())
     lines = [f"{run.id}  {accuracy_text(figures['test'])}  "
              f"{figures['milliseconds']:.1f} ms an image  {run.name}"]  # fmt: skip
-    for share in shares_of(run.model):
-        member = runs.load(share.run)
-        one = runs.result_of(member.events())
+    for row in ensembles.table(run)[1:] if run.members else []:
+        figures = {"accuracy": row["accuracy"], "accuracy_low": row["low"],
+                   "accuracy_high": row["high"], "n": row["n"]}  # fmt: skip
         lines.append(
-            f"  {share.weight:5.2f}  {member.id}  {accuracy_text(one['test'])}  "
-            f"{one.get('milliseconds', 0):.1f} ms  {member.name}"
+            f"  {row['weight']:5.2f}  {row['run']}  {accuracy_text(figures)}  "
+            f"{row['ms an image'] or 0:.1f} ms  {row['name']}"
         )
     return [*lines, *ensembles.told(gain)]

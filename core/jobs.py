@@ -220,7 +220,7 @@ def of(kind: str, **values: Any) -> list[Job]:
 
 def clean_up() -> None:
     """Remove what dead jobs left half-done, and jobs that are over for a day."""
-    for folder in (settings().datasets, settings().jobs):
+    for folder in (settings().datasets, settings().jobs, settings().runs, settings().studies):
         storage.remove_unfinished(folder)
     if any(settings().datasets.glob(ADDING)):
         import_module("core.data.appending").clean_up()

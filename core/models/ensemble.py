@@ -87,9 +87,12 @@ def canvas_of(every: Sequence[Preprocessing]) -> Preprocessing:
             f"The runs fit photos into the square in different ways ({', '.join(fits)}).",
             "Combine runs with the same image.fit.",
         )
-    size = max(one.size for one in every)
+    if all(one == every[0] for one in every):
+        return every[0]
+    # As many pixels as the one that sees the photo the largest, as much of it as the widest.
+    short_side = max(one.short_side for one in every)
     share = max(one.size / one.short_side for one in every)
-    return replace(every[0], size=size, short_side=max(size, round(size / share)))
+    return replace(every[0], size=round(short_side * share), short_side=short_side)
 
 
 class EnsembleHead(nn.Module):

@@ -227,21 +227,31 @@ def notes_of(run: Run) -> list[str]:
 
 
 def table(run: Run) -> list[Json]:
-    """One row for the ensemble and one for each member: figures on its own test images, and ms."""
-    rows = [row_of(run, None)]
-    return rows + [
-        row_of(all_runs.load(one.run), one.weight) for one in classifiers.shares_of(run.model)
-    ]
+    """One row for the ensemble and one for each member, all on the test images of the ensemble.
+
+    Without any, accuracy is None. Milliseconds are those of each run's own end.
+    """
+    weights = {one.run: one.weight for one in classifiers.shares_of(run.model)}
+    mine = scoring.load(run.predictions).part("kept" if run.kind == CROSSVAL else "test")
+    rows = [row_of(run, None, mine)]
+    for member, scores in zip(*parts_of(run), strict=True):
+        rows.append(row_of(member, weights[member.id], scores))
+    return rows
 
 
-def row_of(run: Run, weight: float | None) -> Json:
+def parts_of(run: Run) -> tuple[list[Run], list[Scores]]:
+    """The members, and what each says of the ensemble's test images."""
+    members = gathered(run.members)
+    return members.runs, [one.part("test") for one in members.scores]
+
+
+def row_of(run: Run, weight: float | None, scores: Scores) -> Json:
     """A run as a row."""
-    result = all_runs.result_of(run.events())
-    test = result.get("test", {})
+    figure = metrics.accuracy(scores) if len(scores) else Figure(None, None, None, 0)
     return {
-        "name": run.name, "weight": weight, "accuracy": test.get("accuracy"),
-        "low": test.get("accuracy_low"), "high": test.get("accuracy_high"), "n": test.get("n"),
-        "ms an image": result.get("milliseconds"), "run": run.id,
+        "name": run.name, "weight": weight, "accuracy": figure.value, "low": figure.low,
+        "high": figure.high, "n": figure.n,
+        "ms an image": all_runs.result_of(run.events()).get("milliseconds"), "run": run.id,
     }  # fmt: skip
 
 

@@ -88,6 +88,12 @@ def check(found: list[Run]) -> None:
         raise RecipeRefused(
             f"An ensemble of {len(found)} runs cannot be.", f"Choose 2 to {MOST_MEMBERS} runs."
         )
+    unfinished = next((run for run in found if runs.state_of(run) != "finished"), None)
+    if unfinished is not None:
+        raise RecipeRefused(
+            f"{unfinished.name} is {runs.state_of(unfinished)}, and may still change.",
+            "Wait for it, or resume it.",
+        )
     nested = next((run for run in found if run.members), None)
     if nested is not None:
         raise RecipeRefused(f"{nested.name} is an ensemble itself.", "Choose its members instead.")

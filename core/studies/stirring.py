@@ -23,6 +23,9 @@ from core.studies.gathering import Members, scored, written
 from core.studies.weighing import SOUP, loss
 from core.training.soup import Weights, averaged, copied
 
+# Heads that hold training images: the mean of two of those is no image.
+NO_MEAN = ("svm", "knn")
+
 
 def stirred(members: Members, name: str) -> Iterator[Step]:
     """A greedy soup: the mean of the weights of the best runs (Wortsman et al. 2022).
@@ -77,14 +80,21 @@ def check_alike(found: Sequence[Run], loaded: Sequence[Classifier]) -> None:
 
     Raises: RecipeRefused.
     """
-    first = shapes_of(loaded[0])
+    first, head = shapes_of(loaded[0]), head_of(found[0])
     for run, one in zip(found, loaded, strict=True):
-        if shapes_of(one) != first or one.preprocessing != loaded[0].preprocessing:
+        other = shapes_of(one) != first or head_of(run) != head
+        if other or head.get("kind") in NO_MEAN or one.preprocessing != loaded[0].preprocessing:
             raise RecipeRefused(
                 f"{found[0].name} and {run.name} differ in backbone, head or image size: their "
                 "weights cannot be averaged.",
                 "Choose mean, weighted or greedy, which average what the runs say.",
             )
+
+
+def head_of(run: Run) -> Json:
+    """What the head of a run's classifier is made of; nothing for one linear layer."""
+    found: Json = run.config["headstart"].get("head") or {}
+    return found
 
 
 def shapes_of(classifier: Classifier) -> dict[str, torch.Size]:

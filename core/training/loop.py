@@ -31,6 +31,7 @@ from core.training.team import ALONE, Team
 
 SECONDS_BETWEEN_REPORTS, MOST_SECONDS_BETWEEN_REPORTS = 0.5, 10.0
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+SMALLEST_SHARE = 2
 # What is better: a lower loss, a higher share.
 SIGNS = {"val_loss": -1.0, "val_accuracy": 1.0, "val_macro_f1": 1.0}
 Batches = Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
@@ -177,6 +178,8 @@ def step(
     # Of several processes each hides other features at random.
     seed_all((settings.seed * 1_000_003 + number) * task.team.size + task.team.rank)
     task.mode()
+    if task.team.size > 1 and len(inputs) < SMALLEST_SHARE:
+        task.network.eval()  # One image has no statistics of its own.
     rate = task.schedule.apply(task.optimizer, number, plateaus)
     task.optimizer.zero_grad(set_to_none=True)
     pieces = max(1, min(settings.compute.accumulate, len(inputs) // 2))

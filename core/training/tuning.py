@@ -126,8 +126,7 @@ def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -
     # The network is not prepared: its steps have their autocast, and validation is to have none.
     optimizer = hands.prepare(optim.build(recipe, rate, parts_of(recipe, network, every)))
     norms = frozen_norms(network, recipe, batch, len(rows))
-    if work.team.size > 1:
-        yield from joined_norms(work, network, norms)
+    yield from told_of_norms(work, network, norms)
     frozen: list[nn.Module] = []
 
     def thaw(epoch: int) -> None:
@@ -191,18 +190,13 @@ def shared_logits(work: Work, network: nn.Module) -> np.ndarray:
     return work.team.gathered(found, len(rows))
 
 
-def joined_norms(work: Work, network: nn.Module, frozen: Sequence[nn.Module]) -> Iterator[Event]:
-    """Let batch norms with own statistics see the whole batch where they can; else say it."""
+def told_of_norms(work: Work, network: nn.Module, frozen: Sequence[nn.Module]) -> Iterator[Event]:
+    """That batch norms with own statistics see the share of one process, where they do."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
-    own = [m for m in network.modules() if isinstance(m, kinds) and m not in frozen]
-    if work.device.type == "cuda":
-        from timm.layers import convert_sync_batchnorm
-
-        for norm in own:
-            networks.replace(network, norm, convert_sync_batchnorm(norm))
-    elif work.team.leads and own:
+    own = any(isinstance(m, kinds) and m not in frozen for m in network.modules())
+    if own and work.team.size > 1 and work.team.leads:
         yield Note(
-            "Batch norm sees the share of one process alone here, one of "
+            "Batch norm sees the share of one process alone, one of "
             f"{work.team.size} of each batch: the figures differ a little from those of one "
             "process. Set technique.freeze_batch_norm to true, and head.batch_norm to false.",
             "warning",

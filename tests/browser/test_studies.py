@@ -23,14 +23,14 @@ def dataset(class_photos, make_folder, home):
 
 def test_a_search_is_started_watched_and_its_winner_looked_at(page, server, dataset):
     page.goto(f"{server}/studies")
-    page.get_by_label("Trials", exact=True).fill("4")
+    page.get_by_label("Trials", exact=True).fill("2")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Start the search").click()
     page.get_by_text("All trials were made.").wait_for()
     page.get_by_text("Its test accuracy, looked at once").wait_for()
     no_error_box(page)
     (study,) = studies.all_studies("search")
-    assert len(records_of(study)) == 4
+    assert len(records_of(study)) == 2
     page.get_by_role("link", name="Evaluate").last.click()
     page.get_by_role("heading", name="Evaluate").wait_for()
     page.get_by_text(f"Winner of {study.name}").first.wait_for()

@@ -41,6 +41,8 @@ Case = tuple[dict[str, Any], Any]  # the other values, and the value that must c
 # What must count, by field.
 CASES: dict[str, list[Case]] = {
     "data.split": [({}, [0.4, 0.4, 0.2])],
+    "data.fold": [({}, "1/3")],
+    "data.keep_test": [({"data.fold": "1/3"}, True)],
     "image.size": [({}, 48)],
     "image.fit": [({}, "letterbox"), ({}, "squash")],
     "augmentation.policy": [
@@ -146,7 +148,11 @@ CASES: dict[str, list[Case]] = {
 # auto is one of the others; fp16 needs a graphics processor.
 NOT_HERE = {"compute.precision": {"auto", "fp16"}}
 # These say where and by how many hands the work is done, which must not change what comes out.
-SAME = {"compute.device": [({}, "cpu")], "compute.workers": [(TUNED, 1), (TUNED, 3)]}
+SAME = {
+    "compute.device": [({}, "cpu")],
+    "compute.workers": [(TUNED, 1), (TUNED, 3)],
+    "compute.processes": [({}, 2)],  # Where the network itself learns, test_team looks at it.
+}
 
 
 @pytest.fixture(scope="module")
