@@ -99,13 +99,16 @@ def main(folder: Path, place: str = "") -> int:
     signal.signal(signal.SIGTERM, stop)
     with place_of_its_own(place if leads() else ""):
         status = worked(run)
-        while (
-            place and run.study and not is_team() and (following := next_of(run, place)) is not None
-        ):
+        warm = bool(place and run.study) and not is_team()
+        while warm and (following := next_of(run, place)) is not None:
             run = following
             log_to(run)
             machine.forget_peak()
             status = worked(run)
+    if is_team():
+        from core.training import team
+
+        team.leave()
     return status
 
 
