@@ -101,14 +101,15 @@ def watch(study: Study) -> None:
 
 def outcome(study: Study, run: Run) -> None:
     """What to do with the predictions of all folds, and with the models' mean."""
-    from core.studies import ensemble
-
     st.caption(
         "Each image was judged by the model that had not seen it: Evaluate shows them all as test "
         "images. Predict uses the mean of all models."
     )
     studying.run_links(run)
-    gain = widgets.refused(lambda: ensemble.gain(run))
+    with st.spinner("Comparing the models with their mean"):
+        from core.studies import ensemble
+
+        gain = widgets.refused(lambda: ensemble.gain(run))
     if gain is not None:
         st.markdown("**On the test images that were kept out of all folds**")
         st.markdown("\n\n".join(map(widgets.plain, ensemble.told(gain))))

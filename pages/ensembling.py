@@ -83,8 +83,8 @@ def pick(made: list[Run]) -> Run:
 
 def show(run: Run) -> None:
     """An ensemble: its members, what it gains, what it costs."""
-    from core.studies import ensemble as ensembles
-
+    with st.spinner("Comparing the ensemble with its members"):
+        from core.studies import ensemble as ensembles
     st.subheader(widgets.plain(run.name))
     for note in ensembles.notes_of(run):
         st.info(widgets.plain(note))

@@ -242,3 +242,21 @@ def test_a_worker_without_a_place_opens_no_database(dataset, home):
     command = [sys.executable, "-m", "core.runs.worker", str(run.folder)]
     subprocess.run(command, cwd=ROOT, check=True)
     assert runs.ended(run.events()).reason == "finished"
+
+
+def test_a_run_over_two_nodes_is_trained_by_both_as_one(cluster, dataset, on_ray):
+    node = cluster.add()
+    wait(lambda: cluster.alive() == 2)
+    run = made(dataset, "schedule.epochs=2", "compute.processes=2")
+    queue.add(run.id)
+    serving = supervisor()
+    try:
+        wait(lambda: runs.state_of(run) in runs.OVER, 240)
+        entry_is_gone = wait(lambda: not queue.entries())
+    finally:
+        serving.kill()
+        cluster.lose(node)
+    assert entry_is_gone
+    assert runs.state_of(run) == "finished", runs.log_of(run)
+    assert starts(run) == 1 and tuned(run) == [0, 1, 2]
+    assert runs.result_of(run.events())["test"]["n"] > 0
