@@ -29,7 +29,8 @@ def view(dataset: Dataset) -> None:
     scored = [run for run in leaderboard.scored_runs(dataset.id) if run.is_listed]
     single = [run for run in scored if run.kind == "training"]
     made = [run for run in scored if run.kind != "training"]
-    with st.expander("New ensemble", icon=":material/add:", expanded=not made):
+    combined = [run for run in made if run.kind != "crossval"]
+    with st.expander("New ensemble", icon=":material/add:", expanded=not combined):
         ask(dataset, single)
     if made:
         show(pick(made))

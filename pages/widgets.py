@@ -181,6 +181,8 @@ def field(name: str, recipe: Recipe, scope: str) -> Any:
             return st.number_input(label, value=value, step=0.01, format="%g", **about)
         if isinstance(value, int):
             return st.number_input(label, low, high, value, **about)
+    if info.annotation is str:
+        return st.text_input(label, value, **about).strip()
     shown = str(list(value)) if isinstance(value, tuple) else f"{value}"
     # Numbers that may also be auto are typed.
     return number_or_yaml(st.text_input(label, shown, **about))
