@@ -43,7 +43,6 @@ class Work:
     network: nn.Module
     preprocessing: Preprocessing
     device: torch.device
-    team: Team
     threads: int
     started: float
     pictures: loader.Pictures
@@ -51,6 +50,7 @@ class Work:
     best_epoch: int = 0
     epochs: int = 0
     stopped: bool = False
+    team: Team = teams.ALONE
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of one part of the dataset."""
