@@ -101,6 +101,7 @@ def show(run: Run) -> None:
     st.dataframe(
         rows, hide_index=True, alt="The ensemble and its members",
         column_config={
+            "name": st.column_config.TextColumn(width=150),
             "weight": st.column_config.NumberColumn(format="%.2f"),
             "accuracy": st.column_config.NumberColumn(format="percent"),
             "low": st.column_config.NumberColumn("95 % from", format="percent"),
@@ -112,7 +113,8 @@ def show(run: Run) -> None:
     if timed:
         st.plotly_chart(
             diagrams.accuracy_by_time(
-                [row["name"][:28] for row in timed], [row["ms an image"] for row in timed],
+                [f"{row['name'][:22]} · {row['run']}" for row in timed],
+                [row["ms an image"] for row in timed],
                 [ensembles.figure_of(row) for row in timed],
             ),
             key="ensemble by time", alt="Accuracy against milliseconds for one image",

@@ -133,23 +133,40 @@ def save(classifier: Classifier, folder: Path, extra: Json) -> None:
             "std": list(prepared.std),
             "interpolation": prepared.interpolation,
         },
+        **told_of(
+            classifier,
+            {
+                "model_args": model_args(network),
+                "head": heads.spec_of(networks.classifier_of(network)),
+                **extra,
+            },
+        ),
+    }
+    with whole_folder(folder) as aside:
+        save_for_hf(network, aside, model_config=config, safe_serialization=True)
+        seal(classifier, aside)
+
+
+def told_of(classifier: Classifier, own: Json) -> Json:
+    """What `config.json` says of every classifier, and under `headstart` what is its own."""
+    return {
         "num_classes": len(classifier.classes),
         "label_names": list(classifier.classes),
         "headstart": {
             "backbone": classifier.backbone,
             "preprocessing": classifier.preprocessing.to_dict(),
             "temperature": classifier.temperature,
-            "model_args": model_args(network),
-            "head": heads.spec_of(networks.classifier_of(network)),
-            **extra,
+            **own,
         },
     }
-    with whole_folder(folder) as aside:
-        save_for_hf(network, aside, model_config=config, safe_serialization=True)
-        if classifier.familiar is not None:
-            familiarity.write(classifier.familiar, aside)
-        sums = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
-        write_json(aside / SUMS, sums)
+
+
+def seal(classifier: Classifier, folder: Path) -> None:
+    """Write what a classifier remembers, and last the hash of every file in its folder."""
+    if classifier.familiar is not None:
+        familiarity.write(classifier.familiar, folder)
+    sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    write_json(folder / SUMS, sums)
 
 
 @dataclass(frozen=True)
@@ -184,21 +201,11 @@ def save_together(classifier: Classifier, shares: Sequence[Share], folder: Path)
     """Write an ensemble: what it is, and which members it has; their weights stay with them."""
     config = {
         "architecture": "ensemble",
-        "num_classes": len(classifier.classes),
-        "label_names": list(classifier.classes),
-        "headstart": {
-            "backbone": classifier.backbone,
-            "preprocessing": classifier.preprocessing.to_dict(),
-            "temperature": classifier.temperature,
-            "members": [asdict(one) for one in shares],
-        },
+        **told_of(classifier, {"members": [asdict(one) for one in shares]}),
     }
     with whole_folder(folder) as aside:
         write_json(aside / CONFIG, config)
-        if classifier.familiar is not None:
-            familiarity.write(classifier.familiar, aside)
-        sums = {path.name: sha256_of(path) for path in sorted(aside.iterdir())}
-        write_json(aside / SUMS, sums)
+        seal(classifier, aside)
 
 
 def shares_of(folder: Path) -> list[Share]:
