@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.errors import MachineRefused
+
 Step = TypeVar("Step")
 # Others wait for the leader's features and head, however long those take.
 PATIENCE = timedelta(days=7)
@@ -130,19 +132,37 @@ def is_team() -> bool:
 
 
 def on(device: torch.device) -> tuple[Team, torch.device]:
-    """The team of this process and the device of its own; alone, it is as it was."""
+    """The team of this process and the device of its own; alone, it is as it was.
+
+    Raises: MachineRefused, in every process, where they are more than graphics processors.
+    """
     if not is_team():
         return ALONE, device
     from torch import distributed
 
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", own_number())
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
     control = distributed.new_group(backend="gloo", timeout=PATIENCE)
     return Team(distributed.get_world_size(), distributed.get_rank(), control), device
+
+
+def own_number() -> int:
+    """The number of the graphics processor of this process.
+
+    Raises: MachineRefused where there is none for each of a machine's processes.
+    """
+    here, there_are = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > there_are:
+        raise MachineRefused(
+            f"compute.processes asks for {here} processes on this machine, each with a graphics "
+            f"processor of its own; there are {there_are} for this run.",
+            f"Set compute.processes to {max(1, there_are)}, or compute.device to cpu.",
+        )
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def leave() -> None:

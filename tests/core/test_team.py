@@ -11,19 +11,23 @@ import time
 import numpy as np
 import psutil
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from core import recipe as recipes
 from core.data import importing
+from core.errors import MachineRefused
 from core.processes import ROOT
 from core.runs import run as runs
 from core.runs.run import Run
+from core.training import team as teams
 from core.training.events import Ended, Note, epochs_of
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="torchrun and kill -9 are POSIX")
 pytestmark = posix_only
 TUNE = ["image.size=32", "compute.batch_size=9", "compute.precision=fp32", "schedule.epochs=2",
-        "technique.name=finetune", "optimizer.learning_rate=0.0002"]  # fmt: skip
+        "technique.name=finetune", "optimizer.learning_rate=0.0002",
+        "compute.device=cpu"]  # fmt: skip
 # The sums of gradients are taken in another order; over two epochs that is left in the figures.
 CLOSE = 1e-4
 
@@ -153,11 +157,20 @@ def test_batch_norm_that_sees_one_share_is_told(dataset):
 
 
 def test_a_refusal_is_told_once_and_ends_all_of_them(dataset):
-    run = made(dataset, "compute.processes=2", "compute.device=cuda")
+    run = made(dataset, "compute.processes=2", "compute.device=mps")
     assert worker(run).wait(120) == 0
     assert [type(event) for event in run.events()] == [Ended]
-    assert "no device cuda" in run.events()[0].what
+    assert "no device mps" in run.events()[0].what
     assert not at_work(run)
+
+
+def test_more_processes_than_graphics_processors_are_refused(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(MachineRefused, match="asks for 2 processes") as refused:
+        teams.on(torch.device("cuda"))
+    assert "compute.processes to 1" in refused.value.remedy
 
 
 def test_a_head_on_features_needs_one_process_alone():
