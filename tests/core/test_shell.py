@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from core.__main__ import app, guarded
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--set", "image.size=32", "--set", "schedule.epochs=5"]
@@ -26,6 +30,16 @@ def said(*words: str) -> dict:
     done = shell(*words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def said_here(*words: str) -> dict:
+    """The same without a process of its own, whose start takes seconds."""
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
+        patch.setattr(sys, "argv", ["core", *words, "--json"])
+        assert guarded(app) == 0, output.getvalue()
+    answer: dict = json.loads(output.getvalue().splitlines()[-1])
+    return answer
 
 
 @pytest.fixture
@@ -48,20 +62,20 @@ def test_the_whole_path_from_a_zip_to_an_explained_prediction(zip_path, tmp_path
     assert {"seconds", "val", "peak_memory_mb", "images_per_second"} <= set(trained)
     run = trained["run"]
 
-    assert said("runs")["runs"][0]["state"] == "finished"
-    assert said("evaluate", run)["test"] == trained["test"]
-    elsewhere = said("evaluate", run, "--on", zip_path)
+    assert said_here("runs")["runs"][0]["state"] == "finished"
+    assert said_here("evaluate", run)["test"] == trained["test"]
+    elsewhere = said_here("evaluate", run, "--on", zip_path)
     assert elsewhere["new"]["n"] == 40
 
-    assert said("threshold", run, "bees", "--at", "0.999")["thresholds"] == {"bees": 0.999}
-    assert said("threshold", run, "bees")["thresholds"] == {}
-    views = said("views", run, "--use")
+    assert said_here("threshold", run, "bees", "--at", "0.999")["thresholds"] == {"bees": 0.999}
+    assert said_here("threshold", run, "bees")["thresholds"] == {}
+    views = said_here("views", run, "--use")
     assert views["used"] == list(views["views"])
     assert views["saved"]["low"] <= views["saved"]["value"] <= views["saved"]["high"]
 
-    board = said("leaderboard", "insects")["runs"]
+    board = said_here("leaderboard", "insects")["runs"]
     assert [one["run"] for one in board] == [run] and board[0]["milliseconds"] > 0
-    (same,) = said("compare-runs", run, run)["pairs"]
+    (same,) = said_here("compare-runs", run, run)["pairs"]
     assert (same["n"], same["p"], same["only_first"], same["only_second"]) == (6, 1, 0, 0)
     assert same["differences"]["accuracy"]["difference"]["value"] == 0
     alone = shell("compare-runs", run)
@@ -75,11 +89,13 @@ def test_the_whole_path_from_a_zip_to_an_explained_prediction(zip_path, tmp_path
     assert abs(sum(predicted["probabilities"].values()) - 1) < 1e-5
     assert str(photo) in table.read_text(encoding="utf-8-sig")
     picture = tmp_path / "why.png"
-    said("explain", run, str(photo), "-o", str(picture))
+    said_here("explain", run, str(photo), "-o", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
     how = ("--method", "layercam", "--layer", "1", "--class", "bees", "--check")
-    assert said("explain", run, str(photo), "-o", str(picture), *how)["shuffled_similarity"] >= -1
-    drawn = said("sheet", run, "ants", "-o", str(tmp_path / "sheet.png"), "--part", "train")
+    assert (
+        said_here("explain", run, str(photo), "-o", str(picture), *how)["shuffled_similarity"] >= -1
+    )
+    drawn = said_here("sheet", run, "ants", "-o", str(tmp_path / "sheet.png"), "--part", "train")
     assert 1 <= len(drawn["images"]) <= 24
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
