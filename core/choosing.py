@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from core import recipe as recipes
-from core.errors import NotFound
+from core.errors import NotFound, RecipeRefused
 from core.recipe import PRESETS
 from core.schema import Recipe
 
@@ -26,10 +26,18 @@ def chosen_recipe(preset: str, file: Path | None, assignments: list[str]) -> Rec
 
     Raises: NotFound, RecipeRefused.
     """
-    if file is not None:
-        if not file.is_file():
-            raise NotFound(f"There is no recipe file {file}.", "Check the path.")
-        base = recipes.from_yaml(file.read_text(encoding="utf-8"))
-    else:
-        base = recipes.preset(preset)
+    base = recipes.preset(preset) if file is None else recipes.from_yaml(text_of(file))
     return recipes.with_settings(base, assignments)
+
+
+def text_of(file: Path) -> str:
+    """What a text file that was named says.
+
+    Raises: NotFound, RecipeRefused.
+    """
+    if not file.is_file():
+        raise NotFound(f"There is no file {file}.", "Check the path.")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeRefused(f"{file} is no text in UTF-8.", "Save it as a YAML file.") from error

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.asking import AsJson, Data, found_dataset
-from core.choosing import Preset, RecipeFile, Settings, chosen_recipe
+from core.choosing import Preset, RecipeFile, Settings, chosen_recipe, text_of
 from core.errors import HeadstartError, NotFound
 from core.runs import run as runs
 from core.storage import Json
@@ -34,24 +34,24 @@ StudyId = Annotated[str, typer.Argument(metavar="STUDY", help="The id of a study
 
 def told(table: dict[str, str]) -> str:
     """The entries of a table as help."""
-    return "; ".join(f"{name}: {text}" for name, text in table.items())
+    return "; ".join(f"{name}: {text.rstrip('.')}" for name, text in table.items()) + "."
 
 
 @app.command()
 def search(
     data: Data,
     method: Annotated[str, typer.Option(
-        help=told({name: one.title for name, one in METHODS.items()}) + "."
+        help=told({name: one.title for name, one in METHODS.items()})
     )] = "tpe",
     trials: Annotated[int, typer.Option(help="How many trainings to try, at most.")] = 30,
     space: Annotated[Path | None, typer.Option(
         help="A YAML file of fields and what to try: `optimizer.learning_rate: {low: 0.0001, "
-        "high: 0.1, log: true}` or `head.kind: [linear, mlp]`. Else a usual one."
+        "high: 0.1, log: true}` or `head.kind: \\[linear, mlp]`. Else a usual one."
     )] = None,
     budget: Annotated[str, typer.Option(help="Time after which nothing new begins: 20m, 2h.")] = "",
     metric: Annotated[str, typer.Option(
         help=told({name: one.title for name, one in METRICS.items()})
-        + ". Of the validation images."
+        + " Of the validation images."
     )] = "log_loss",
     pruning: Annotated[str, typer.Option(
         help="Stops hopeless trials. " + told({n: one.help for n, one in PRUNING.items()})
@@ -75,10 +75,8 @@ def search(
     base = chosen_recipe(preset, recipe, assignments)
     if space is None:
         found = spaces.read(spaces.starter(base), base)
-    elif space.exists() and not space.is_dir():
-        found = spaces.from_yaml(space.read_text(encoding="utf-8"), base)
     else:
-        raise NotFound(f"There is no file {space}.", "Check the path.")
+        found = spaces.from_yaml(text_of(space), base)
     plan = Plan(
         found, method, trials, metric, pruning, seed, plans.seconds_of(budget), folds, parallel
     )

@@ -86,7 +86,8 @@ def check(found: list[Run]) -> None:
     """
     if not 2 <= len(found) <= MOST_MEMBERS:
         raise RecipeRefused(
-            f"An ensemble of {len(found)} runs cannot be.", f"Choose 2 to {MOST_MEMBERS} runs."
+            f"An ensemble is made of 2 to {MOST_MEMBERS} different runs, and not of {len(found)}.",
+            "Choose others.",
         )
     unfinished = next((run for run in found if runs.state_of(run) != "finished"), None)
     if unfinished is not None:

@@ -107,6 +107,34 @@ def _first_photo(zip_path: str) -> bytes:
         return archive.read("ants/0.jpg")
 
 
+def test_studies_from_the_shell(zip_path, tmp_path):
+    said_here("import", zip_path, "--name", "insects")
+    space = tmp_path / "space.yaml"
+    space.write_text("head.hidden: [4, 8]\nhead.kind: [mlp]\n")
+    how = ("--space", str(space), "--method", "grid", "--set", "head.kind=mlp", *SMALL)
+    found = said("search", "insects", *how)
+    assert (found["state"], found["reason"]) == ("finished", "finished")
+    assert sorted(one["params"]["head.hidden"] for one in found["trials"]) == [4, 8]
+    assert found["test"]["n"] == 6
+
+    folds = said_here("crossval", "insects", "--folds", "2", *SMALL)
+    assert (folds["kind"], folds["state"]) == ("crossval", "finished")
+    studies = said_here("studies")["studies"]
+    assert [one["study"] for one in studies] == [folds["study"], found["study"]]
+
+    other = said_here("train", "insects", *SMALL)["run"]
+    both = said_here("ensemble", found["run"], other, "--name", "both")
+    assert [one["run"] for one in both["members"]] == [found["run"], other]
+    alone = {run: said_here("evaluate", run)["test"]["accuracy"] for run in (found["run"], other)}
+    gained = both["test"]["accuracy"] - alone[both["gain"]["against"]]
+    assert both["gain"]["accuracy"]["value"] == pytest.approx(gained)
+    twice = shell("ensemble", other, other)
+    assert twice.returncode == 2 and "2 to 50 different runs, and not of 1" in twice.stderr
+
+    assert said_here("study", found["study"], "--do", "delete")["deleted"]
+    assert [one["study"] for one in said_here("studies")["studies"]] == [folds["study"]]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -120,6 +148,11 @@ def _first_photo(zip_path: str) -> bytes:
         ("import", "no.zip"),
         ("explain", "norun", "no.jpg", "-o", "x.png"),
         ("trian", "photos"),
+        ("search", "nothing-here"),
+        ("search", "nothing-here", "--budget", "soon"),
+        ("crossval", "nothing-here", "--folds", "1"),
+        ("study", "nostudy", "--do", "delete"),
+        ("ensemble", "norun", "norun"),
     ],
 )
 def test_a_refusal_is_two_sentences_and_exit_status_two(words):
