@@ -217,7 +217,8 @@ class Compute(Section):
         ge=1,
         le=64,
         description="Devices that train this one run together, each its share of every batch. The "
-        "figures stay the same; it takes less time where there are several graphics processors.",
+        "figures stay the same up to rounding; it takes less time where there are several graphics "
+        "processors.",
         json_schema_extra=TUNED,
     )
 
