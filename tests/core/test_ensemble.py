@@ -194,7 +194,7 @@ def test_a_member_that_is_gone_or_changed_is_said_and_cannot_be_deleted(members)
 
 def test_what_makes_no_ensemble_is_refused_and_leaves_nothing(dataset, members, make_folder):
     before = {run.id for run in runs.all_runs()}
-    with pytest.raises(RecipeRefused, match="ensemble of 1"):
+    with pytest.raises(RecipeRefused, match="2 to 50 different runs, and not of 1"):
         combine(members[:1] * 2)
     with pytest.raises(RecipeRefused, match="no method"):
         combine(members, "magic")
