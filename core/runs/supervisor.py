@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,9 @@ SECONDS_TO_START = 10.0
 SECONDS_BETWEEN_STARTS = 5.0
 # So often a run is begun anew after what it ran on was lost.
 MOST_STARTS = 5
+# So often in all a run is given to a worker when each died before it told anything: it may have
+# been killed in its first seconds, or just when it had taken the next trial of its study.
+MOST_TRIES = 3
 
 
 def ensure() -> None:
@@ -67,13 +71,14 @@ class Watch:
     """What the supervisor remembers between two looks.
 
     asked: when the run of a place was first seen to be asked to stop. drivers: those that were
-    started, by the folder of their study.
+    started, by the folder of their study. tries: workers that died without a word, by run.
     """
 
     engine: Engine
     places: list[str] = field(default_factory=list)
     asked: dict[str, float] = field(default_factory=dict)
     drivers: dict[Path, Driver] = field(default_factory=dict)
+    tries: Counter[str] = field(default_factory=Counter)
 
 
 def serve(seconds_idle: float) -> None:
@@ -146,19 +151,23 @@ def still_working(watch: Watch, place: str) -> bool:
 
 def settle(watch: Watch, place: str, run: Run, *, lost: bool) -> None:
     """Let a run whose worker is gone leave the queue, or wait again if that was lost."""
-    events = run.events()
+    events, words = run.events(), watch.engine.words(place)
     begun = sum(isinstance(event, Started) for event in events)
     over = bool(events) and isinstance(events[-1], Ended)
-    if lost and not over and begun < MOST_STARTS and not (run.folder / "stop").exists():
+    speechless = not events and bool(words)
+    watch.tries[run.id] += speechless
+    again = begun < MOST_STARTS if lost else speechless and watch.tries[run.id] < MOST_TRIES
+    asked = (run.folder / "stop").exists()
+    if again and not over and not asked:
         queue.put_back(run.id)
         return
-    queue.release(run.id)
-    words = watch.engine.words(place)
-    if not events and words:
-        # A worker that never wrote an event could not start at all.
+    if speechless and asked:
+        runs.append(run, Ended("stopped"))
+    elif speechless:
         what = f"The worker could not start ({words})."
         remedy = "The run's log says why; `python -m core doctor` checks the installation."
         runs.append(run, Ended("failed", what=what, remedy=remedy))
+    queue.release(run.id)
 
 
 def press(watch: Watch, place: str, run: Run) -> None:

@@ -17,7 +17,7 @@ from core import recipe as recipes
 from core.data import importing
 from core.errors import NotNow, WeightsMissing
 from core.processes import ROOT
-from core.runs import queue
+from core.runs import queue, supervisor
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.status import status_of
@@ -167,6 +167,38 @@ def test_a_worker_that_cannot_work_says_why(dataset):
     ended = runs.ended(run.events())
     assert runs.state_of(run) == "failed"
     assert "no dataset" in ended.what and ended.remedy
+
+
+class Dying:
+    """An engine whose workers are killed before they tell anything."""
+
+    def words(self, place: str) -> str:
+        return "exit status -9"
+
+
+def test_a_run_whose_worker_is_killed_before_its_first_word_waits_again_at_its_place(dataset):
+    run, other = made(dataset, SMALL), made(dataset, SMALL)
+    queue.add(run.id)
+    queue.add(other.id)
+    watch = supervisor.Watch(Dying())
+    for _ in range(supervisor.MOST_TRIES - 1):
+        assert queue.first() == run.id and queue.claim("here", run.id)
+        supervisor.settle(watch, "here", run, lost=False)
+        assert runs.state_of(run) == "queued" and not run.events()
+    assert queue.claim("here", run.id)
+    supervisor.settle(watch, "here", run, lost=False)
+    assert runs.state_of(run) == "failed"
+    assert "could not start (exit status -9)" in runs.ended(run.events()).what
+    assert queue.first() == other.id
+
+
+def test_a_run_that_was_asked_to_stop_before_its_first_word_is_not_begun_again(dataset):
+    run = made(dataset, SMALL)
+    queue.add(run.id)
+    assert queue.claim("here", run.id)
+    (run.folder / "stop").touch()
+    supervisor.settle(supervisor.Watch(Dying()), "here", run, lost=False)
+    assert queue.entries() == [] and runs.state_of(run) == "stopped"
 
 
 def test_a_torn_last_line_of_events_is_passed_over_and_mended(dataset):
