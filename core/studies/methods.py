@@ -165,6 +165,47 @@ def sampler(method: str, seed: int, number: int, space: Space, trials: int) -> A
     return chosen.make(seed if chosen.one_order else seed_of(seed, number), space, trials)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A sampler of optuna that draws all fields of a trial before the first is written down.
+
+    Optuna asks it for one field after the other, each written before the next is drawn. A process
+    that takes up a trial cut off in between would have random numbers left that were used before;
+    this one draws the same fields again, of which those that are known already are only read.
+    wanted: the distribution of each field.
+    """
+
+    inner: Any
+    wanted: dict[str, Any]
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        """What the sampler itself does first."""
+        self.inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+        """All fields."""
+        return self.wanted
+
+    def sample_relative(self, study: Any, trial: Any, space: dict[str, Any]) -> dict[str, Any]:
+        """The values of all fields, by name."""
+        storage, number = study._storage, trial._trial_id
+        for name in storage.get_trial_system_attrs(number):
+            if "relative_params" in name:  # What was drawn before is no other trial's.
+                storage.set_trial_system_attr(number, name, "")
+        fresh = storage.get_trial(number)
+        together = self.inner.infer_relative_search_space(study, fresh)
+        values: dict[str, Any] = self.inner.sample_relative(study, fresh, together)
+        return values | {
+            name: self.inner.sample_independent(study, fresh, name, one)
+            for name, one in space.items()
+            if name not in values and not one.single()
+        }
+
+    def sample_independent(self, study: Any, trial: Any, name: str, one: Any) -> Any:
+        """Of a field whose value was outside of its range."""
+        return self.inner.sample_independent(study, trial, name, one)
+
+
 def seed_of(seed: int, number: int) -> int:
     """The seed of one trial's sampler."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.settings import settings
 from core.storage import Json, append_line, held, mend_lines, read_lines
-from core.studies.methods import PRUNING, distribution, rastered, sampler
+from core.studies.methods import PRUNING, Whole, distribution, rastered, sampler
 from core.studies.plan import Plan
 from core.studies.study import Study
 
@@ -53,7 +53,8 @@ class Ledger:
     def sampler(self, number: int) -> Any:
         """What proposes the trial with this number."""
         plan = self.plan
-        return sampler(plan.method, plan.seed, number, plan.space, plan.trials)
+        own = sampler(plan.method, plan.seed, number, plan.space, plan.trials)
+        return Whole(own, distributions(plan))
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Tell how a trial is after an epoch that was not told before; whether it is hopeless."""
