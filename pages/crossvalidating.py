@@ -11,6 +11,7 @@ from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
 from core.runs.run import Run
 from core.studies import crossval as crossvals
+from core.studies import expected
 from core.studies.crossval import Plan
 from core.studies.study import Study
 from pages import studying, widgets
@@ -56,11 +57,12 @@ def ask(dataset: Dataset) -> None:
         help="Then an ensemble of the folds' models can still be judged by images that none of "
         "them has seen. Test images that the dataset brought stay out always.",
     )  # fmt: skip
-    if st.button("Start", type="primary", key="start crossval", icon=":material/play_arrow:"):
-        plan = Plan(0 if by_group else int(folds), 1 if by_group else int(repeats), keep_test)
-        study = widgets.refused(lambda: crossvals.start(dataset, recipes.preset(preset), plan))
-        if study:
-            studying.show("crossval", study)
+    plan = Plan(0 if by_group else int(folds), 1 if by_group else int(repeats), keep_test)
+    recipe = recipes.preset(preset)
+    studying.begin(
+        "crossval", "Start", lambda: crossvals.start(dataset, recipe, plan),
+        lambda: expected.of_crossval(dataset, recipe, plan),
+    )  # fmt: skip
 
 
 def watch(study: Study) -> None:

@@ -11,7 +11,7 @@ from core.data.dataset import Dataset
 from core.recipe import PRESET_HELP, PRESETS
 from core.reference import label_of
 from core.schema import Recipe
-from core.studies import outcomes, pictures
+from core.studies import expected, outcomes, pictures
 from core.studies import plan as plans
 from core.studies import search as searches
 from core.studies import space as spaces
@@ -69,17 +69,15 @@ def ask(dataset: Dataset) -> None:
         help="Folds judge a trial on all images but the test, and take as many trainings: worth it "
         "where there are few images.",
     )  # fmt: skip
-    found = widgets.refused(lambda: spaces.read(ask_space(base), base))
-    if found and st.button("Start the search", type="primary", key="start search",
-                           icon=":material/play_arrow:"):  # fmt: skip
-        study = widgets.refused(
-            lambda: plans.start(dataset, base, Plan(
-                found, method, int(trials), metric, pruning, 0, plans.seconds_of(budget.strip()),
-                folds,
-            ))
+    plan = widgets.refused(lambda: Plan(
+        spaces.read(ask_space(base), base), method, int(trials), metric, pruning, 0,
+        plans.seconds_of(budget.strip()), folds,
+    ))  # fmt: skip
+    if plan is not None:
+        studying.begin(
+            "search", "Start the search", lambda: plans.start(dataset, base, plan),
+            lambda: expected.of_search(dataset, base, plan),
         )  # fmt: skip
-        if study:
-            studying.show("search", study)
 
 
 def judged_on(folds: int) -> str:

@@ -48,6 +48,29 @@ def pick(kind: Kind, dataset: Dataset, key: str) -> Study | None:
     return studies.load(widgets.id_of(chosen or labels[0]))
 
 
+def begin(
+    key: str,
+    title: str,
+    start: Callable[[], Study],
+    expect: Callable[[], tuple[int, float]],
+) -> None:
+    """The button that begins a study, and one that says how long it will take."""
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    if left.button(title, type="primary", key=f"start {key}", icon=":material/play_arrow:"):
+        study = widgets.refused(start)
+        if study:
+            show(key, study)
+    with right:
+        if st.button("Estimate time", icon=":material/timer:", key=f"expect {key}"):
+            with st.spinner("Measuring a few steps on this machine…"):
+                found = widgets.refused(expect)
+            if found:
+                st.write(
+                    f"About {widgets.duration(found[1])} for {found[0]} trainings one after the "
+                    "other, if nothing else runs here and each takes as long as this recipe."
+                )
+
+
 def show(key: str, study: Study) -> None:
     """Draw the page again with a study that was just begun."""
     st.session_state[f"begun {key}"] = label(study)

@@ -119,13 +119,18 @@ def read_plan(values: Json, recipe: Recipe) -> Plan:
     return Plan(**{**given, "space": read(values["space"], recipe)})
 
 
+def trials_of(plan: Plan) -> int:
+    """How many trials there will be, at most: a grid has no more than its points."""
+    return min(plan.trials, len(points(plan.space))) if plan.method == "grid" else plan.trials
+
+
 def start(dataset: Dataset, recipe: Recipe, plan: Plan, name: str = "") -> Study:
     """Begin a search; it goes on in the background.
 
     Raises: RecipeRefused, WeightsMissing.
     """
     check(plan)
-    n = min(plan.trials, len(points(plan.space))) if plan.method == "grid" else plan.trials
+    n = trials_of(plan)
     title = name or f"{METHODS[plan.method].title}, {n} trials on {dataset.name}"
     return studies.create("search", dataset, recipe, {**plan.to_json(), "trials": n}, title)
 

@@ -68,13 +68,26 @@ def test_a_search_is_asked_for_and_begins(dataset):
     assert "0 of 3" in [metric.value for metric in app.metric]
 
 
+@pytest.mark.parametrize(
+    ("study_view", "key", "said"),
+    [("Search", "search", "for 22 trainings"), ("Cross-validation", "crossval", "for 5 trainings")],
+)
+def test_the_time_of_a_study_is_estimated_before_it_begins(dataset, study_view, key, said):
+    app = opened("studies", dataset=label(dataset))
+    app.session_state["study view"] = study_view
+    app.run()
+    app.button(key=f"expect {key}").click().run(timeout=120)
+    assert not app.exception
+    assert said in texts(app)
+    assert studies.all_studies() == []
+
+
 def test_a_space_or_a_time_that_is_none_is_refused_in_words(dataset):
     app = opened("studies", dataset=label(dataset))
     app.number_input(key="low regularization.dropout").set_value(0.9).run()
     assert "low is less than high" in texts(app)
     app.number_input(key="low regularization.dropout").set_value(0.0).run()
     app.text_input(key="search budget").set_value("soon").run()
-    app.button(key="start search").click().run()
     assert "'soon' is no time" in texts(app)
     assert studies.all_studies() == []
 
