@@ -78,6 +78,8 @@ def watch(study: Study) -> None:
         st.success(
             f"Out-of-fold accuracy {widgets.share_with_interval(figures)}", icon=":material/flag:"
         )
+        for text in crossvals.notes(study):
+            st.info(widgets.plain(text), icon=":material/lightbulb:")
         if result.get("run"):
             outcome(study, runs.load(result["run"]))
         st.dataframe(

@@ -66,8 +66,8 @@ def begin(
                 found = widgets.refused(expect)
             if found:
                 st.write(
-                    f"About {widgets.duration(found[1])} for {found[0]} trainings one after the "
-                    "other, if nothing else runs here and each takes as long as this recipe."
+                    f"About {widgets.duration(found[1])} for {found[0]} trainings, if nothing else "
+                    "runs here, they come one after the other and none is given up early."
                 )
 
 

@@ -29,6 +29,7 @@ from core.storage import Json
 from core.studies import study as studies
 from core.studies.candidates import Crew, figures, folded
 from core.studies.study import Study
+from core.training.events import Note
 
 GROUPS = "groups"
 
@@ -255,6 +256,22 @@ def table(study: Study) -> list[Json]:
     return found
 
 
+def notes(study: Study) -> list[str]:
+    """What was noticed in the trainings of most folds, in the words of the first of them."""
+    members = studies.members(study)
+    trained = [members[str(k)] for k in range(len(study.plan["members"])) if str(k) in members]
+    texts: dict[str, list[str]] = {}
+    for run in trained:
+        kinds = {event.kind: event.text for event in run.events() if isinstance(event, Note)}
+        for kind in filter(None, kinds):
+            texts.setdefault(kind, []).append(kinds[kind])
+    return [
+        f"Told in {len(found)} of {len(trained)} folds (figures of the first): {found[0]}"
+        for found in texts.values()
+        if 2 * len(found) > len(trained)
+    ]
+
+
 def told(study: Study) -> list[str]:
     """What a cross-validation came to, in sentences."""
     result = study.result
@@ -265,4 +282,4 @@ def told(study: Study) -> list[str]:
         for row in table(study)
     ]
     heads = f"  {'':<26}{'all together':<28}mean of the folds"
-    return [f"Out of fold, n = {result['n']:,}, 95 % intervals:", heads, *lines]
+    return [f"Out of fold, n = {result['n']:,}, 95 % intervals:", heads, *lines, *notes(study)]

@@ -1,4 +1,4 @@
-"""How long a study will about take: the estimate of one training, so many times.
+"""How long a study will about take: the estimates of single trainings, so many times.
 
 What one training leaves for the next (a process that has loaded its libraries, features, decoded
 pictures) is counted once.
@@ -6,54 +6,69 @@ pictures) is counted once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from statistics import fmean
 
 from core import recipe as recipes
 from core.data.dataset import Dataset
+from core.errors import HeadstartError
 from core.models.advisor import Estimate
 from core.schema import Recipe
-from core.studies import crossval
+from core.studies import crossval, trials
 from core.studies import plan as plans
 from core.studies.crossval import Plan as Folds
 from core.studies.plan import Plan
+from core.studies.space import applied
 from core.training.estimate import estimate
 
-# Phases that a training finds done when another one came before; in others nothing is kept.
+# Phases that a training finds done when another one with the same pictures came before.
 KEPT = frozenset(("start", "features", "decode"))
 # Groups of fields of which each value has features and pictures of its own.
-OWN_FEATURES = frozenset(("backbone", "image"))
+OWN_PICTURES = frozenset(("backbone", "image"))
+# So many trials are drawn and measured; their mean stands for all.
+DRAWN = 5
 
 
 def of_search(dataset: Dataset, recipe: Recipe, plan: Plan) -> tuple[int, float]:
     """Trainings of a search, at most, and the seconds they take one after the other.
 
-    Each is taken to last as long as that of the recipe which the search begins with. A budget ends
-    the trials, not the training of the winner.
-    Raises: RecipeRefused, MachineRefused.
+    That is without trials that are given up early. A budget ends the trials, and not the training
+    of the winner. Raises: RecipeRefused, MachineRefused, WeightsMissing.
     """
     plans.check(plan)
-    trials = (1 + plans.trials_of(plan)) * max(1, plan.folds)
-    one = estimate(dataset, recipe)
-    winner = again(one, ())
-    seconds = one.seconds + (trials - 1) * again(one, [field.name for field in plan.space])
+    folds, n = max(1, plan.folds), plans.trials_of(plan)
+    base = estimate(dataset, recipe)
+    trial = fmean(drawn(dataset, recipe, plan) or [again(base)])
+    seconds = base.seconds + (folds - 1) * again(base) + n * folds * trial
     if plan.budget:
         seconds = min(seconds, plan.budget)
-    return trials + 1, seconds + winner
+    return (1 + n) * folds + 1, seconds + trial
+
+
+def drawn(dataset: Dataset, recipe: Recipe, plan: Plan) -> list[float]:
+    """Seconds of some trials of a search, those left out that would fail at once."""
+    own = any(field.name.partition(".")[0] in OWN_PICTURES for field in plan.space)
+    found = []
+    for params in trials.some(plan, DRAWN):
+        try:
+            one = estimate(dataset, applied(recipe, params))
+        except HeadstartError:
+            continue
+        found.append(again(one, frozenset(("start",)) if own else KEPT))
+    return found
 
 
 def of_crossval(dataset: Dataset, recipe: Recipe, plan: Folds) -> tuple[int, float]:
     """Trainings of a cross-validation, and the seconds they take one after the other.
 
-    Raises: DatasetRefused for folds that the images do not allow, RecipeRefused, MachineRefused.
+    Raises: DatasetRefused for folds that the images do not allow, RecipeRefused, MachineRefused,
+    WeightsMissing.
     """
     kept_out = recipes.changed(recipe, {"data": {"keep_test": plan.keep_test}})
     n = len(crossval.folds_of(dataset, kept_out, plan))
     one = estimate(dataset, recipe)
-    return n, one.seconds + (n - 1) * again(one, ())
+    return n, one.seconds + (n - 1) * again(one)
 
 
-def again(one: Estimate, varied: Iterable[str]) -> float:
-    """Seconds of a training that comes after another, where some fields differ."""
-    own = any(name.partition(".")[0] in OWN_FEATURES for name in varied)
-    kept = {"start"} if own else KEPT
+def again(one: Estimate, kept: frozenset[str] = KEPT) -> float:
+    """Seconds of a training that comes after another."""
     return sum(seconds for phase, seconds in one.phases.items() if phase not in kept)

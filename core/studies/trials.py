@@ -86,6 +86,15 @@ class Ledger:
         self.records.append(record)
 
 
+def some(plan: Plan, n: int) -> list[dict[str, Any]]:
+    """Values of trials drawn at random from the space, of which nothing is kept."""
+    import optuna
+
+    optuna.logging.set_verbosity(logging.ERROR)
+    kept = optuna.create_study(sampler=optuna.samplers.RandomSampler(plan.seed))
+    return [kept.ask(distributions(plan)).params for _ in range(n)]
+
+
 def distributions(plan: Plan) -> dict[str, Any]:
     """The space as optuna knows it."""
     if plan.method == "grid":

@@ -20,6 +20,7 @@ from core.runs import run as runs
 from core.studies import crossval, ensemble
 from core.studies import study as studies
 from core.studies.crossval import Plan
+from core.training.events import Note
 from tests.conftest import make_photo
 
 SMALL = ["image.size=32", "schedule.epochs=3", "schedule.min_steps=0"]
@@ -144,6 +145,18 @@ def test_every_image_is_judged_by_the_model_that_had_not_seen_it(dataset):
     assert [run.id for run in runs.listed()] == [outcome.id]
     with pytest.raises(NotNow, match="member"):
         runs.delete(studies.members(study)["0"])
+
+
+def test_what_most_folds_were_told_is_told_of_all(dataset):
+    study = crossval.start(dataset, recipe_of(), Plan(3))
+    conducted(study)
+    members = studies.members(study)
+    before = crossval.notes(study)
+    for fold, kind in (("0", "rare"), ("1", "usual"), ("2", "usual"), ("0", ""), ("1", "")):
+        runs.append(members[fold], Note(f"{kind} words of {fold}", kind=kind))
+    said = [text for text in crossval.notes(study) if text not in before]
+    assert said == ["Told in 2 of 3 folds (figures of the first): usual words of 1"]
+    assert said[0] in crossval.told(study)
 
 
 def test_the_labels_are_judged_by_all_folds(dataset):

@@ -38,8 +38,8 @@ def plan(values=HEADS, **options) -> Plan:
         (plan(trials=20, folds=3), 64, 28 + 62 * 3 + 3),
         (plan(method="grid", trials=30), 6, 28 + 4 * 3 + 3),
         (plan(trials=500, budget=600.0), 502, 600 + 3),
-        (plan({"image.size": [160, 224]}, trials=4), 6, 28 + 4 * 23 + 3),
-        (plan({"backbone.name": ["resnet18"]}, trials=1), 3, 28 + 23 + 3),
+        (plan({"image.size": [160, 224]}, trials=4), 6, 28 + 4 * 23 + 23),
+        (plan({"backbone.name": ["resnet18"]}, trials=1), 3, 28 + 23 + 23),
     ],
 )
 def test_a_search_is_its_trials_the_recipe_as_it_was_and_the_winner(
@@ -59,6 +59,30 @@ def test_what_cannot_be_begun_is_refused_and_not_measured(insects, monkeypatch):
         expected.of_search(insects, RECIPE, plan(trials=0))
     with pytest.raises(DatasetRefused):
         expected.of_crossval(insects, RECIPE, Folds(0))
+
+
+def test_trials_that_take_longer_than_the_recipe_as_it_was_are_counted_so(insects, monkeypatch):
+    heads = {"linear": 2.0, "mlp": 6.0}
+    phases = {"start": 5.0, "features": 20.0}
+    monkeypatch.setattr(
+        expected,
+        "estimate",
+        lambda dataset, recipe: Estimate({**phases, "head": heads[recipe.head.kind]}, 100.0),
+    )
+    _, seconds = expected.of_search(insects, RECIPE, plan({"head.kind": ["mlp"]}, trials=10))
+    assert seconds == 27 + 10 * 6 + 6
+    _, seconds = expected.of_search(insects, RECIPE, plan(trials=10))
+    assert 27 + 11 * 2 < seconds < 27 + 11 * 6
+
+
+def test_trials_that_would_be_refused_take_no_time(insects, monkeypatch):
+    asked = plan({"head.kind": ["svm"], "balance.method": ["none", "focal"]}, trials=10)
+    seen = []
+    monkeypatch.setattr(
+        expected, "estimate", lambda dataset, recipe: seen.append(recipe.balance.method) or ONE
+    )
+    expected.of_search(insects, RECIPE, asked)
+    assert 1 < len(seen) < 1 + expected.DRAWN and set(seen) == {"none"}
 
 
 def test_what_is_measured_is_the_recipe_as_it_is(insects):
