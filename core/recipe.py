@@ -103,6 +103,12 @@ def preset(name: str) -> Recipe:
     return make(PRESETS[name])
 
 
+def short_name(recipe: Recipe) -> str:
+    """The preset that a recipe is, else its technique."""
+    same = (name for name in PRESETS if preset(name) == recipe)
+    return next(same, recipe.technique.name)
+
+
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """A recipe with nested values laid over it.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core import jobs
-from core import recipe as recipes
 from core.data.dataset import Dataset
-from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
 from core.runs.run import Run
 from core.studies import crossval as crossvals
@@ -35,10 +33,9 @@ def view(dataset: Dataset) -> None:
 
 def ask(dataset: Dataset) -> None:
     """Which recipe, and which folds."""
-    preset = st.segmented_control(
-        "Recipe", list(PRESETS), default="quick", key="crossval preset", required=True,
-        help="\n\n".join(f"**{name}**: {text}" for name, text in PRESET_HELP.items()),
-    )  # fmt: skip
+    recipe = studying.base_recipe("Recipe", "crossval", "Each fold is trained with it.")
+    if recipe is None:
+        return
     left, middle, right = st.columns(3, vertical_alignment="bottom")
     kind = left.segmented_control(
         "Divided into", [STRATIFIED, BY_GROUP], default=STRATIFIED, key="crossval kind",
@@ -58,7 +55,6 @@ def ask(dataset: Dataset) -> None:
         "them has seen. Test images that the dataset brought stay out always.",
     )  # fmt: skip
     plan = Plan(0 if by_group else int(folds), 1 if by_group else int(repeats), keep_test)
-    recipe = recipes.preset(preset)
     studying.begin(
         "crossval", "Start", lambda: crossvals.start(dataset, recipe, plan),
         lambda: expected.of_crossval(dataset, recipe, plan),

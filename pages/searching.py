@@ -8,7 +8,6 @@ import streamlit as st
 
 from core import recipe as recipes
 from core.data.dataset import Dataset
-from core.recipe import PRESET_HELP, PRESETS
 from core.reference import label_of
 from core.schema import Recipe
 from core.studies import expected, outcomes, pictures
@@ -38,7 +37,11 @@ def view(dataset: Dataset) -> None:
 
 def ask(dataset: Dataset) -> None:
     """What to search, how, and how long."""
-    base = base_recipe()
+    base = studying.base_recipe(
+        "Around which recipe",
+        "search",
+        "Everything that is not searched stays as this recipe has it.",
+    )
     if base is None:
         return
     left, middle, right = st.columns(3)
@@ -83,20 +86,6 @@ def ask(dataset: Dataset) -> None:
 def judged_on(folds: int) -> str:
     """The images that judge a trial, in words."""
     return f"{folds} folds" if folds else "the validation images"
-
-
-def base_recipe() -> Recipe | None:
-    """The recipe that a search begins with."""
-    loaded = st.session_state.get("loaded_yaml", "")
-    options = [*PRESETS, *(["the recipe loaded on Recipe"] if loaded else [])]
-    chosen = st.segmented_control(
-        "Around which recipe", options, default="quick", key="search preset", required=True,
-        help="Everything that is not searched stays as this recipe has it.\n\n"
-        + "\n\n".join(f"**{name}**: {text}" for name, text in PRESET_HELP.items()),
-    )  # fmt: skip
-    if chosen in PRESETS:
-        return recipes.preset(chosen)
-    return widgets.refused(lambda: recipes.from_yaml(loaded))
 
 
 def ask_space(base: Recipe) -> dict[str, Any]:

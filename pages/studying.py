@@ -7,10 +7,13 @@ from typing import Any
 
 import streamlit as st
 
+from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
+from core.recipe import PRESET_HELP, PRESETS
 from core.runs import run as runs
 from core.runs.run import Run
+from core.schema import Recipe
 from core.studies import study as studies
 from core.studies.study import Kind, State, Study
 from pages import widgets
@@ -48,6 +51,19 @@ def pick(kind: Kind, dataset: Dataset, key: str) -> Study | None:
     return studies.load(widgets.id_of(chosen or labels[0]))
 
 
+def base_recipe(title: str, key: str, about: str) -> Recipe | None:
+    """The recipe of a new study: a preset, or the one that was loaded on Recipe."""
+    loaded = st.session_state.get("loaded_yaml", "")
+    options = [*PRESETS, *(["the recipe loaded on Recipe"] if loaded else [])]
+    chosen = st.segmented_control(
+        title, options, default="quick", key=f"{key} preset", required=True,
+        help=f"{about}\n\n" + "\n\n".join(f"**{k}**: {text}" for k, text in PRESET_HELP.items()),
+    )  # fmt: skip
+    if chosen in PRESETS:
+        return recipes.preset(chosen)
+    return widgets.refused(lambda: recipes.from_yaml(loaded))
+
+
 def begin(
     key: str,
     title: str,
@@ -55,20 +71,24 @@ def begin(
     expect: Callable[[], tuple[int, float]],
 ) -> None:
     """The button that begins a study, and one that says how long it will take."""
-    left, right = st.columns([1, 2], vertical_alignment="center")
-    if left.button(title, type="primary", key=f"start {key}", icon=":material/play_arrow:"):
-        study = widgets.refused(start)
-        if study:
-            show(key, study)
-    with right:
-        if st.button("Estimate time", icon=":material/timer:", key=f"expect {key}"):
-            with st.spinner("Measuring a few steps on this machine…"):
-                found = widgets.refused(expect)
-            if found:
-                st.write(
-                    f"About {widgets.duration(found[1])} for {found[0]} trainings, if nothing else "
-                    "runs here, they come one after the other and none is given up early."
-                )
+    with st.container(horizontal=True):
+        start_now = st.button(
+            title, type="primary", key=f"start {key}", icon=":material/play_arrow:", width="content"
+        )
+        say_how_long = st.button(
+            "Estimate time", key=f"expect {key}", icon=":material/timer:", width="content"
+        )
+    if start_now and (study := widgets.refused(start)):
+        show(key, study)
+    if say_how_long:
+        with st.spinner("Measuring a few steps on this machine…"):
+            found = widgets.refused(expect)
+        if found:
+            n, seconds = found
+            st.write(
+                f"About {widgets.duration(seconds)} for {n:,} trainings one after the other, if "
+                "nothing else runs here."
+            )
 
 
 def show(key: str, study: Study) -> None:
@@ -97,7 +117,11 @@ def head(study: Study) -> None:
     with left:
         st.subheader(widgets.plain(study.name))
         st.markdown(f"{ICONS[state]} **{state}** — {studies.STATES[state]}")
-        st.caption(f"On {widgets.plain(study.dataset_name)}, revision {study.revision}.")
+        recipe = study.recipe
+        st.caption(
+            f"On {widgets.plain(study.dataset_name)}, revision {study.revision}: "
+            f"{recipe.technique.name}, {widgets.plain(recipe.backbone.name)}."
+        )
     with right, st.container(horizontal=True, horizontal_alignment="right"):
         for name, icon, fits, action, words in ACTIONS:
             if state in fits and st.button(

@@ -56,13 +56,15 @@ def start(dataset: Dataset, recipe: Recipe, plan: Plan, name: str = "") -> Study
         raise RecipeRefused(
             f"The recipe is that of one fold ({recipe.data.fold}).", "Leave data.fold empty."
         )
+    what = recipes.short_name(recipe)
     recipe = recipes.changed(recipe, {"data": {"keep_test": plan.keep_test}})
     found = folds_of(dataset, recipe, plan)
     for fold in found:
         folding.parts(dataset, folded(recipe, fold))  # Refused now, not in the middle.
-    title = f"{len(found)} folds" if plan.folds else f"Each of {len(found)} groups left out"
+    title = f"{len(found)} folds" if plan.folds else f"each of {len(found)} groups left out"
     facts: Json = {**vars(plan), "members": [str(fold) for fold in found]}
-    return studies.create("crossval", dataset, recipe, facts, name or f"{title} of {dataset.name}")
+    name = name or f"{what}, {title}, on {dataset.name}"
+    return studies.create("crossval", dataset, recipe, facts, name)
 
 
 def folds_of(dataset: Dataset, recipe: Recipe, plan: Plan) -> list[Fold]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.errors import RecipeRefused
 from core.schema import Recipe
@@ -131,7 +132,8 @@ def start(dataset: Dataset, recipe: Recipe, plan: Plan, name: str = "") -> Study
     """
     check(plan)
     n = trials_of(plan)
-    title = name or f"{METHODS[plan.method].title}, {n} trials on {dataset.name}"
+    around = f"{n} trials around {recipes.short_name(recipe)}"
+    title = name or f"{METHODS[plan.method].title}, {around} on {dataset.name}"
     return studies.create("search", dataset, recipe, {**plan.to_json(), "trials": n}, title)
 
 

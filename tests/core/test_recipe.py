@@ -21,6 +21,12 @@ def after(*assignments: str) -> Recipe:
     return recipes.with_settings(Recipe(), assignments)
 
 
+def test_a_recipe_is_called_by_its_preset_or_by_its_technique():
+    assert [recipes.short_name(recipes.preset(name)) for name in PRESETS] == list(PRESETS)
+    changed = recipes.with_settings(recipes.preset("quick"), ["head.kind=mlp"])
+    assert recipes.short_name(changed) == "feature_extraction"
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_comes_back_from_yaml_as_it_was(name: str):
     preset = recipes.preset(name)

@@ -64,7 +64,7 @@ def test_a_search_is_asked_for_and_begins(dataset):
     assert not app.exception
     (study,) = studies.all_studies("search")
     assert study.plan["trials"] == 3
-    assert study.name == "Bayesian (TPE), 3 trials on insects"
+    assert study.name == "Bayesian (TPE), 3 trials around quick on insects"
     assert "0 of 3" in [metric.value for metric in app.metric]
 
 
@@ -123,6 +123,19 @@ def test_a_failed_search_shows_why(dataset):
     study = plans.start(dataset, RECIPE, Plan(space.read(VALUES, RECIPE)))
     studies.end(study, "failed", what="The <b>disk</b> is full.", remedy="Free some.")
     assert "disk" in texts(opened("studies", dataset=label(dataset)))
+
+
+def test_the_recipe_that_was_loaded_can_be_cross_validated(dataset):
+    app = opened("studies", dataset=label(dataset))
+    app.session_state["study view"] = "Cross-validation"
+    app.session_state["loaded_yaml"] = recipes.to_yaml(RECIPE)
+    app.run()
+    app.segmented_control(key="crossval preset").set_value("the recipe loaded on Recipe").run()
+    app.button(key="start crossval").click().run()
+    assert not app.exception
+    (study,) = studies.all_studies("crossval")
+    assert study.recipe == RECIPE
+    assert study.name == "feature_extraction, 5 folds, on insects"
 
 
 def test_a_cross_validation_shows_its_folds_and_what_to_do_with_them(dataset):
