@@ -48,7 +48,7 @@ def search(
         help="A YAML file of fields and what to try: `optimizer.learning_rate: {low: 0.0001, "
         "high: 0.1, log: true}` or `head.kind: \\[linear, mlp]`. Else a usual one."
     )] = None,
-    budget: Annotated[str, typer.Option(help="Time after which nothing new begins: 20m, 2h.")] = "",
+    budget: Annotated[str, typer.Option(help="Time after which no trial begins: 20m, 2h.")] = "",
     metric: Annotated[str, typer.Option(
         help=told({name: one.title for name, one in METRICS.items()})
         + " Of the validation images."

@@ -76,8 +76,9 @@ def watch(study: Study) -> None:
         )
         for text in crossvals.notes(study):
             st.info(widgets.plain(text), icon=":material/lightbulb:")
-        if result.get("run"):
-            outcome(study, runs.load(result["run"]))
+        run = widgets.refused(lambda: runs.load(result["run"])) if result.get("run") else None
+        if run is not None:
+            outcome(study, run)
         st.dataframe(
             crossvals.table(study), hide_index=True, alt="Figures of all folds",
             column_config={

@@ -55,7 +55,8 @@ def ask(dataset: Dataset) -> None:
     )  # fmt: skip
     budget = right.text_input(
         "Time", "", placeholder="no limit", key="search budget",
-        help="After this time nothing new begins: 20m, 2h. Empty: until all trials are made.",
+        help="After this time no trial begins: 20m, 2h. The last one comes to its end, and "
+        "the winner is trained. Empty: until all trials are made.",
     )  # fmt: skip
     metric = left.selectbox(
         "Chosen by", list(METRICS), format_func=lambda name: METRICS[name].title,

@@ -151,7 +151,8 @@ ACTIONS: Sequence[tuple[str, str, frozenset[State], Callable[[Study], None], str
     ),
     (
         "Delete", ":material/delete:", studies.OVER | {"paused"}, studies.delete,
-        "Removes it with its trials. Trainings that stand in the list of runs stay.",
+        "Removes it with its trials or folds and the predictions of all folds. A winner that was "
+        "trained stays.",
     ),
 )  # fmt: skip
 

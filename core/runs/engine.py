@@ -30,7 +30,10 @@ class Engine(Protocol):
         """Take a worker in sight that was started before this engine was."""
 
     def state(self, place: str) -> State:
-        """How the worker of a place is. lost: by no fault of its own, so that it may go on."""
+        """How the worker of a place is, started by this engine or not.
+
+        lost: it ended by no fault of its own, so that it may go on.
+        """
 
     def stop(self, place: str, *, hard: bool) -> None:
         """End a worker that does not end by itself: asked to (SIGTERM), or not (SIGKILL)."""

@@ -80,22 +80,27 @@ class LocalEngine:
 
     def state(self, place: str) -> State:
         """Whether its process lives; a child is asked for itself, so that it is reaped."""
-        worker = self.workers[place]
-        if worker.process is not None:
+        worker = self.workers.get(place)
+        if worker is not None and worker.process is not None:
             return "working" if worker.process.poll() is None else "ended"
-        young = time.monotonic() - worker.since < SECONDS_TO_START
-        starting = young and not worker.run.events()
+        young = worker is not None and time.monotonic() - worker.since < SECONDS_TO_START
+        starting = worker is not None and young and not worker.run.events()
         return "working" if is_held(lock_of(place)) or starting else "ended"
 
     def stop(self, place: str, *, hard: bool) -> None:
         """A signal to a child; one that was found alive is nobody's child and is left alone."""
-        process = self.workers[place].process
+        process = self.process_of(place)
         if process is not None:
             (process.kill if hard else process.terminate)()
 
+    def process_of(self, place: str) -> subprocess.Popen[bytes] | None:
+        """The child that works in a place; None for one that was found alive."""
+        worker = self.workers.get(place)
+        return worker.process if worker is not None else None
+
     def words(self, place: str) -> str:
         """Its exit status; nothing of one that ended well."""
-        process = self.workers[place].process
+        process = self.process_of(place)
         if process is None or not process.returncode:
             return ""
         return f"exit status {process.returncode}"

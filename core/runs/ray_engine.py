@@ -62,7 +62,9 @@ class RayEngine:
 
     def state(self, place: str) -> State:
         """Working while its lock is held, or the cluster says so or is silent; else its end."""
-        job = self.jobs[place]
+        job = self.jobs.get(place)
+        if job is None:
+            return "ended"  # Workers of a cluster do one run alone, and that stands in the queue.
         if is_held(job.run.lock):
             return "working"
         known = self.cluster.jobs_now()

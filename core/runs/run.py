@@ -214,11 +214,13 @@ def written(
 def start(dataset: Dataset, recipe: Recipe, preset: str = "") -> Run:
     """Create a run and put it in the queue; one that trains the same already is enough.
 
+    That of a study is none: it keeps no model, or has seen other images.
+
     Raises: what `create` raises.
     """
     data = (dataset.id, dataset.revision)
-    same = (r for r in all_runs() if (r.dataset, r.revision) == data and state_of(r) in LIVE)
-    twin = next((r for r in same if r.recipe == recipe), None)
+    same = (r for r in all_runs() if (r.dataset, r.revision) == data and not r.study)
+    twin = next((r for r in same if r.recipe == recipe and state_of(r) in LIVE), None)
     if twin is not None:
         return twin
     run = create(dataset, recipe, preset)
@@ -275,11 +277,14 @@ def listed() -> list[Run]:
 
 
 def state_of(run: Run, events: Iterable[Event] | None = None) -> State:
-    """The state of a run, from its last event, its worker's lock and its place in the queue."""
-    known = run.events() if events is None else list(events)
+    """The state of a run, from its last event, its worker's lock and its place in the queue.
+
+    events: what is known of it; of a worker that seems to be dead they are read again.
+    """
     asked = (run.folder / "stop").exists()
     if is_held(run.lock):
         return "stopping" if asked else "running"
+    known = run.events() if events is None else list(events)
     waiting = queue.entry(run.id)
     if waiting and not waiting.claimed:
         return "queued"
@@ -290,6 +295,8 @@ def state_of(run: Run, events: Iterable[Event] | None = None) -> State:
     if isinstance(last, Ended):
         ended: dict[str, State] = {"finished": "finished", "stopped": "stopped"}
         return ended.get(last.reason, "failed")
+    if events is not None:
+        return state_of(run)  # It may have ended since they were read.
     return "created" if last is None else "interrupted"
 
 
@@ -327,17 +334,22 @@ def ready_to_resume(run: Run) -> None:
     queue.release(run.id)  # A claim of a supervisor that died.
 
 
-def delete(run: Run) -> None:
-    """Remove a run with its model.
+def delete(*doomed: Run) -> None:
+    """Remove runs with their models: all of them, or none.
 
-    Raises: NotNow while it is running, or an ensemble needs it.
+    Raises: NotNow while one is running, or an ensemble that stays needs it.
     """
-    if state_of(run) in LIVE:
-        raise NotNow(f"{run.name} is running.", "Stop it first.")
-    needed = next((other for other in all_runs() if run.id in other.members), None)
-    if needed is not None:
-        raise NotNow(f"{run.name} is a member of {needed.name}.", "Delete that one first.")
-    shutil.rmtree(run.folder, ignore_errors=True)
+    ids = {run.id: run.name for run in doomed}
+    for run in doomed:
+        if state_of(run) in LIVE:
+            raise NotNow(f"{run.name} is running.", "Stop it first.")
+    for other in all_runs():
+        needed = ids.keys() & set(other.members) if other.id not in ids else ()
+        if needed:
+            name = ids[next(iter(needed))]
+            raise NotNow(f"{name} is a member of {other.name}.", "Delete that one first.")
+    for run in sorted(doomed, key=lambda one: not one.members):  # None is left without its members.
+        shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def enqueue(run: Run) -> None:

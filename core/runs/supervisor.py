@@ -115,7 +115,10 @@ def fill(watch: Watch) -> None:
 
 
 def adopt(watch: Watch) -> None:
-    """Workers of a supervisor that died: alive ones are kept in sight, dead ones let go."""
+    """Workers of a supervisor that died: alive ones are kept in sight, dead ones let go.
+
+    One between two trials of its study has nothing in the queue, and its place all the same.
+    """
     for entry in queue.entries():
         if entry.device is None:
             continue
@@ -125,6 +128,9 @@ def adopt(watch: Watch) -> None:
             queue.release(entry.run)
             continue
         watch.places.append(entry.device)
+    known = {slot for place in watch.places for slot in slots_of(place)}
+    between = (slot for slot in watch.engine.slots() if slot not in known)
+    watch.places.extend(slot for slot in between if watch.engine.state(slot) == "working")
 
 
 def given_to(place: str) -> Run | None:

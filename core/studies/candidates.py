@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from core import recipe as recipes
 from core.data import folding
 from core.data.split import SCORED
+from core.errors import NotNow
 from core.runs import queue, supervisor
 from core.runs import run as runs
 from core.runs.run import Place, Run
 from core.schema import Recipe
-from core.storage import Json
+from core.storage import Json, write_bytes
 from core.studies.study import Study, members
 from core.training.events import Started
 
@@ -48,15 +50,18 @@ class Crew:
             self.runs[member] = run
         return self.runs[member]
 
-    def look(self, member: str) -> Outcome:
-        """How a member is; one that waits for nobody is queued, one whose worker died goes on."""
+    def look(self, member: str, *, cut: bool = False) -> Outcome:
+        """How a member is; one that waits for nobody is queued, one whose worker died goes on.
+
+        cut: whether the study itself has it stopped; else one that was stopped goes on too.
+        """
         run = self.runs[member]
+        state = runs.state_of(run)
         events = run.events()
-        state = runs.state_of(run, events)
         if state in runs.LIVE:
             self.idle_since.pop(member, None)
             return "live"
-        if state in runs.OVER:
+        if state in runs.OVER and (cut or state != "stopped"):
             return "done" if runs.result_of(events) else "failed"
         if sum(isinstance(event, Started) for event in events) >= MOST_STARTS:
             return "failed"
@@ -65,16 +70,24 @@ class Crew:
         # Claimed by a supervisor that died: its worker may be on the way.
         if entry is None or time.monotonic() - since > SECONDS_TO_START:
             self.idle_since.pop(member, None)
-            runs.enqueue(run)
+            with suppress(NotNow):  # It has just ended.
+                runs.enqueue(run)
         else:
             supervisor.ensure()
         return "live"
 
     def stop(self, member: str) -> None:
-        """Ask a member to stop, if it is under way."""
+        """Ask a member to stop, if it is under way.
+
+        One that waits to go on stays in the queue: its next worker scores what it has so far.
+        """
         run = self.runs[member]
-        if runs.state_of(run) in runs.LIVE - {"stopping"}:
-            runs.ask_to_stop(run)
+        state = runs.state_of(run)
+        if state == "queued" and run.events():
+            write_bytes(run.folder / "stop", b"")
+        elif state in runs.LIVE - {"stopping"}:
+            with suppress(NotNow):  # It has just ended.
+                runs.ask_to_stop(run)
 
     def why(self, member: str) -> str:
         """Why a member failed, in a sentence."""
@@ -82,7 +95,7 @@ class Crew:
         ended = runs.ended(run.events())
         if ended is None:
             return f"Its worker died {MOST_STARTS} times."
-        return f"{ended.what} {ended.remedy}".strip() or "It was stopped before its first epoch."
+        return f"{ended.what} {ended.remedy}".strip() or "It was stopped."
 
 
 def figures(run: Run) -> Json:

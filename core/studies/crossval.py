@@ -86,7 +86,8 @@ def conduct(study: Study) -> Iterator[None]:
     folds = [folding.read(text) for text in study.plan["members"]]
     slots = max(1, len(engine.chosen().slots()))
     while True:
-        outcomes = {str(k): crew.look(str(k)) for k in range(len(folds)) if str(k) in crew.runs}
+        begun = [str(k) for k in range(len(folds)) if str(k) in crew.runs]
+        outcomes = {k: crew.look(k, cut=study.asked_to_stop) for k in begun}
         live = [member for member, outcome in outcomes.items() if outcome == "live"]
         if study.asked_to_stop:
             for member in live:
@@ -107,7 +108,7 @@ def conduct(study: Study) -> Iterator[None]:
             yield
             continue
         begin(study, crew, folds, len(outcomes))
-    done = [m for m, outcome in outcomes.items() if outcome == "done"]
+    done = [m for m in outcomes if runs.state_of(crew.runs[m]) == "finished"]
     finish(study, crew, [folds[int(m)] for m in done], [crew.runs[m] for m in done], len(folds))
 
 

@@ -31,8 +31,8 @@ DRAWN = 5
 def of_search(dataset: Dataset, recipe: Recipe, plan: Plan) -> tuple[int, float]:
     """Trainings of a search, at most, and the seconds they take one after the other.
 
-    That is without trials that are given up early. A budget ends the trials, and not the training
-    of the winner. Raises: RecipeRefused, MachineRefused, WeightsMissing.
+    That is without trials that are given up early. After a budget the last trial comes to its end,
+    and the winner is trained. Raises: RecipeRefused, MachineRefused, WeightsMissing.
     """
     plans.check(plan)
     folds, n = max(1, plan.folds), plans.trials_of(plan)
@@ -40,7 +40,7 @@ def of_search(dataset: Dataset, recipe: Recipe, plan: Plan) -> tuple[int, float]
     trial = fmean(drawn(dataset, recipe, plan) or [again(base)])
     seconds = base.seconds + (folds - 1) * again(base) + n * folds * trial
     if plan.budget:
-        seconds = min(seconds, plan.budget)
+        seconds = min(seconds, plan.budget + folds * trial)
     return (1 + n) * folds + 1, seconds + trial
 
 

@@ -53,7 +53,7 @@ class Plan:
 
     trials: how many, at most. metric: of the validation images; with folds, of each fold's own
     images, averaged. seed: of the choice; the trainings have the recipe's. budget: seconds at work
-    after which nothing new begins, 0 is no limit. folds: trainings of one trial, 0 is one split.
+    after which no trial begins, 0 is no limit. folds: trainings of one trial, 0 is one split.
     parallel: trials at once, 0 is one for each device.
     """
 

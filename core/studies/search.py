@@ -125,17 +125,18 @@ def look_at_base(search: Search) -> float | None:
     if search.base is not None:
         return search.base
     members = begun(search, BASE, "Start", search.recipe)
-    outcomes = [search.crew.look(member) for member in members]
+    stopping = search.study.asked_to_stop
+    outcomes = [search.crew.look(member, cut=stopping) for member in members]
     for member, outcome in zip(members, outcomes, strict=True):
         if outcome == "failed":
-            if search.study.asked_to_stop:
+            if stopping:
                 return math.nan
             raise HeadstartError(
                 f"The recipe that the search begins with cannot be trained: "
                 f"{search.crew.why(member)}",
                 "Train it alone first, then search around it.",
             )
-    if search.study.asked_to_stop:
+    if stopping:
         stop_all(search, members)
     if "live" in outcomes:
         return None
@@ -164,7 +165,9 @@ def look_at(search: Search, number: int) -> None:
     except HeadstartError as error:
         ledger.tell(number, FAILED, None, runs=[], seconds=0.0, why=str(error))
         return
-    outcomes = [search.crew.look(member) for member in members]
+    stopping = search.study.asked_to_stop
+    cut = stopping or search.ledger.is_given_up(number)
+    outcomes = [search.crew.look(member, cut=cut) for member in members]
     if hopeless(search, number, members):
         stop_all(search, members)
         if "live" not in outcomes:
@@ -174,7 +177,7 @@ def look_at(search: Search, number: int) -> None:
         settle(search, number, members, FAILED)
     elif "live" not in outcomes:
         settle(search, number, members, COMPLETE)
-    elif search.study.asked_to_stop or spent(search):
+    elif stopping:
         stop_all(search, members)
 
 
@@ -211,11 +214,14 @@ def settle(search: Search, number: int, members: list[str], state: str) -> None:
         "runs": [search.crew.runs[member].id for member in members],
         "seconds": round(sum(result.get("seconds", 0.0) for result in results), 3),
     }
+    states = {runs.state_of(search.crew.runs[member]) for member in members}
+    if state != PRUNED and "stopped" in states and "failed" not in states:
+        state, facts["why"] = PRUNED, "It was stopped before its end."
     values = values_of(search, members) if state == COMPLETE else None
     if values and not all(map(math.isfinite, values)):
         state, values, facts["why"] = FAILED, None, "Its figure is no number."
     if state == FAILED and "why" not in facts:
-        failed = next(m for m in members if search.crew.look(m) == "failed")
+        failed = next(m for m in members if search.crew.look(m, cut=True) == "failed")
         facts["why"] = search.crew.why(failed)
     search.ledger.tell(number, state, values, **facts)
     remember(search, search.ledger.records[-1])
@@ -302,7 +308,7 @@ def judged(search: Search) -> Iterator[None]:
     recipe = applied(search.study.recipe, facts["params"])
     run = search.crew.begin(WINNER, recipe, f"Winner of {search.study.name}",
                             Place(search.study.id, WINNER))  # fmt: skip
-    while search.crew.look(WINNER) == "live":
+    while search.crew.look(WINNER, cut=search.study.asked_to_stop) == "live":
         if search.study.asked_to_stop:
             search.crew.stop(WINNER)
         yield
@@ -335,7 +341,7 @@ def note_seconds(study: Study, seconds: float) -> None:
 def winner_recipe(study: Study) -> Recipe:
     """The recipe of the best that a search has found so far."""
     result = study.result
-    if result:
+    if "params" in result:
         return applied(study.recipe, result["params"])
     from core.studies.trials import records_of
 

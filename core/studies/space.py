@@ -89,6 +89,12 @@ def read(values: Mapping[str, Any], recipe: Recipe) -> Space:
         )
     found = tuple(parameter(str(name), value) for name, value in values.items())
     for one in found:
+        if one.name.startswith(JUDGES):
+            raise RecipeRefused(
+                f"{one.name} cannot be searched: it decides which images judge, and those are the "
+                "same for all trials.",
+                "Leave it out of the space.",
+            )
         for value in one.ends:
             recipes.changed(recipe, recipes.by_section({one.name: value}))
     return found
@@ -214,6 +220,8 @@ RANGES: dict[str, Any] = {
     "image.size": [160, 192, 224, 288],
     "backbone.name": ["tf_efficientnet_lite0", "mobilenetv3_large_100", "resnet18"],
 }
+# Fields that decide which images are learned from, and which judge.
+JUDGES = ("seed", "data.")
 # Fields that are searched together, by technique.
 STARTERS: dict[str, tuple[str, ...]] = {
     "head": (

@@ -205,15 +205,14 @@ def refuse_if_over(study: Study) -> None:
 
 
 def delete(study: Study) -> None:
-    """Remove a study that is over or paused, with the runs that stand with it alone.
+    """Remove a study that is over or paused, with its trials, folds and what was made of these.
 
-    Raises: NotNow while it is under way.
+    The run of a search's winner stays. Raises: NotNow while it is under way, or an ensemble needs
+    one of its runs.
     """
     if state_of(study) in LIVE:
         raise NotNow(f"{study.name} is under way.", "Stop it first.")
-    for run in members(study).values():
-        if not run.is_listed:
-            runs.delete(run)
+    runs.delete(*(run for run in members(study).values() if not run.is_listed or run.members))
     shutil.rmtree(study.folder, ignore_errors=True)
 
 

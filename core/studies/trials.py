@@ -12,11 +12,13 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+from core import recipe as recipes
+from core.schema import Recipe
 from core.settings import settings
 from core.storage import Json, append_line, held, mend_lines, read_lines
 from core.studies.methods import PRUNING, Whole, distribution, rastered, sampler
 from core.studies.plan import Plan
-from core.studies.study import Study
+from core.studies.study import Study, members
 
 FILE = "trials.jsonl"
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
@@ -154,17 +156,58 @@ def opened(study: Study, plan: Plan) -> Ledger:
 def recover(ledger: Ledger) -> None:
     """Make database and lines say the same again, after a death in between or a lost database."""
     known = {record["number"] for record in ledger.records}
-    trials = ledger.optuna.get_trials(deepcopy=False)
-    if not trials:
-        for record in sorted(ledger.records, key=lambda one: int(one["number"])):
-            ledger.optuna.add_trial(as_trial(ledger.plan, record))
-        return
-    for trial in trials:
+    make_again(ledger)
+    for trial in ledger.optuna.get_trials(deepcopy=False):
         if trial.state.is_finished() and trial.number not in known:
             ledger.write(trial.user_attrs["record"])
         elif not trial.state.is_finished():
             ledger.open[trial.number] = reopened(ledger, trial)
             ledger.epochs[trial.number] = dict(trial.intermediate_values)
+
+
+def make_again(ledger: Ledger) -> None:
+    """Add what a lost database lacks, each trial with the number that it had.
+
+    Those that are over are made by their lines, others by the recipes of their runs; what these do
+    not say is drawn when they are taken up.
+    """
+    over = {int(record["number"]): record for record in ledger.records}
+    begun = begun_recipes(ledger.study)
+    n = len(ledger.optuna.get_trials(deepcopy=False))
+    for number in range(n, max([*over, *begun], default=-1) + 1):
+        if number in over:
+            trial = as_trial(ledger.plan, over[number])
+        else:
+            trial = as_begun(ledger.plan, begun.get(number))
+        ledger.optuna.add_trial(trial)
+
+
+def begun_recipes(study: Study) -> dict[int, Recipe]:
+    """The recipes of the trials that were begun, by number."""
+    numbered = ((name.partition(".")[0], run) for name, run in members(study).items())
+    return {int(name): run.recipe for name, run in numbered if name.isdigit()}
+
+
+def as_begun(plan: Plan, recipe: Recipe | None) -> Any:
+    """A trial of optuna that is under way, with those values of a recipe that say something."""
+    from optuna.trial import TrialState, create_trial
+
+    wanted = distributions(plan)
+    every = {name: recipes.value_of(recipe, name) for name, _ in recipes.fields()} if recipe else {}
+    used = {name: every[name] for name in wanted if recipe and recipes.applies(name, every)}
+    params = {name: value for name, value in used.items() if has(wanted[name], value)}
+    return create_trial(
+        state=TrialState.RUNNING, params=params,
+        distributions={name: wanted[name] for name in params},
+    )  # fmt: skip
+
+
+def has(one: Any, value: Any) -> bool:
+    """Whether a distribution of optuna has a value."""
+    try:
+        return bool(one._contains(one.to_internal_repr(value)))
+    except ValueError:
+        return False  # Of another kind, such as a word among numbers.
 
 
 def reopened(ledger: Ledger, trial: Any) -> Any:

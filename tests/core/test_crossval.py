@@ -20,7 +20,7 @@ from core.runs import run as runs
 from core.studies import crossval, ensemble
 from core.studies import study as studies
 from core.studies.crossval import Plan
-from core.training.events import Note
+from core.training.events import Ended, Note
 from tests.conftest import make_photo
 
 SMALL = ["image.size=32", "schedule.epochs=3", "schedule.min_steps=0"]
@@ -203,6 +203,47 @@ def test_a_dead_driver_loses_nothing_and_trains_no_fold_twice(dataset):
     conducted(studies.load(study.id))
     assert study.result["reason"] == "finished"
     assert sorted(studies.members(study)) == ["0", "1", "2", "outcome"]
+
+
+def test_a_fold_that_somebody_else_stopped_is_trained_to_its_end(dataset):
+    study = crossval.start(dataset, recipe_of(), Plan(3))
+    cut = []
+    for _ in crossval.conduct(study):
+        waiting = queue.first()
+        if waiting is not None and not cut:
+            cut.append(waiting)
+            (runs.load(waiting).folder / "stop").touch()  # As SIGTERM to its worker does.
+        train_next()
+    assert study.result["reason"] == "finished"
+    assert study.result["n"] == len(dataset.table)
+    events = runs.load(cut[0]).events()
+    assert [e.reason for e in events if isinstance(e, Ended)] == ["stopped", "finished"]
+
+
+def test_a_fold_that_is_cut_by_stopping_counts_for_nothing(dataset):
+    study = crossval.start(dataset, recipe_of(), Plan(3))
+    for _ in crossval.conduct(study):
+        if len(studies.members(study)) == 3:
+            studies.stop(study)
+            (studies.members(study)["2"].folder / "stop").touch()
+        train_next()
+    assert study.result["reason"] == "stopped"
+    assert [row["fold"] for row in study.result["folds"]] == ["1/3", "2/3"]
+
+
+def test_a_finished_one_is_deleted_with_its_folds_unless_an_ensemble_needs_one(dataset):
+    study = crossval.start(dataset, recipe_of(), Plan(3))
+    conducted(study)
+    folds = [run.id for name, run in studies.members(study).items() if name.isdigit()]
+    *_, last = ensemble.steps(lambda: False, runs=folds[:2], method="mean", name="two")
+    needed = runs.load(last.result["run"])
+    before = {run.id for run in runs.all_runs()}
+    with pytest.raises(NotNow, match=needed.name):
+        studies.delete(study)
+    assert {run.id for run in runs.all_runs()} == before
+    runs.delete(needed)
+    studies.delete(study)
+    assert runs.all_runs() == [] and studies.all_studies() == []
 
 
 def test_a_stopped_one_tells_what_was_trained(dataset):

@@ -37,7 +37,7 @@ def plan(values=HEADS, **options) -> Plan:
         (plan(trials=20), 22, 28 + 20 * 3 + 3),
         (plan(trials=20, folds=3), 64, 28 + 62 * 3 + 3),
         (plan(method="grid", trials=30), 6, 28 + 4 * 3 + 3),
-        (plan(trials=500, budget=600.0), 502, 600 + 3),
+        (plan(trials=500, budget=600.0), 502, 600 + 3 + 3),
         (plan({"image.size": [160, 224]}, trials=4), 6, 28 + 4 * 23 + 23),
         (plan({"backbone.name": ["resnet18"]}, trials=1), 3, 28 + 23 + 23),
     ],

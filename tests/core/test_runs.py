@@ -19,10 +19,11 @@ from core.errors import NotNow, WeightsMissing
 from core.processes import ROOT
 from core.runs import queue, supervisor
 from core.runs import run as runs
-from core.runs.run import Run
+from core.runs.local_engine import LocalEngine, lock_of
+from core.runs.run import Place, Run
 from core.runs.status import status_of
-from core.storage import read_lines
-from core.training.events import epochs_of
+from core.storage import held, read_lines
+from core.training.events import Ended, Started, epochs_of
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
 SMALL = ["image.size=32", "compute.batch_size=8", "compute.precision=fp32"]
@@ -190,6 +191,41 @@ def test_a_run_whose_worker_is_killed_before_its_first_word_waits_again_at_its_p
     assert runs.state_of(run) == "failed"
     assert "could not start (exit status -9)" in runs.ended(run.events()).what
     assert queue.first() == other.id
+
+
+def test_a_worker_between_two_trials_keeps_its_place_when_the_supervisor_is_another(dataset):
+    run = made(dataset, SMALL)
+    queue.add(run.id)
+    watch = supervisor.Watch(LocalEngine())
+    (place,) = watch.engine.slots()
+    with held(lock_of(place)):
+        supervisor.adopt(watch)
+        assert watch.places == [place]
+        supervisor.fill(watch)
+        assert runs.state_of(run) == "queued"
+        assert supervisor.still_working(watch, place)
+    assert not supervisor.still_working(watch, place)
+
+
+def test_events_that_were_read_before_the_end_make_no_run_look_dead(dataset):
+    run = made(dataset, SMALL)
+    runs.append(run, Started("", {}, 2, "CPU", "auto", "", {}, 3))
+    before = run.events()
+    assert runs.state_of(run, before) == "interrupted"
+    runs.append(run, Ended("finished"))
+    assert runs.state_of(run, before) == "finished"
+
+
+def test_starting_a_training_is_not_answered_with_a_trial_of_a_search(dataset):
+    run = made(dataset, SMALL)
+    trial = runs.create(
+        dataset, run.recipe, place=Place("s" * 12, "0", ("test",), keeps_model=False)
+    )
+    queue.add(trial.id)
+    assert runs.state_of(trial) == "queued"
+    started = runs.start(dataset, run.recipe)
+    assert started.id != trial.id and not started.held_back
+    assert runs.start(dataset, run.recipe).id == started.id
 
 
 def test_a_run_that_was_asked_to_stop_before_its_first_word_is_not_begun_again(dataset):

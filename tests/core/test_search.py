@@ -13,7 +13,7 @@ import pytest
 
 from core import recipe as recipes
 from core.data import importing
-from core.errors import NotNow
+from core.errors import NotNow, RecipeRefused
 from core.processes import kill_with_children
 from core.runs import leaderboard, queue, supervisor
 from core.runs import run as runs
@@ -140,6 +140,12 @@ def test_a_grid_tries_every_point_once_and_trains_no_recipe_twice(dataset):
     assert len([m for m in studies.members(study) if m.isdigit()]) == 3
 
 
+@pytest.mark.parametrize("field", ["seed", "data.fold", "data.keep_test"])
+def test_what_decides_which_images_judge_cannot_be_searched(field):
+    with pytest.raises(RecipeRefused, match="which images judge"):
+        space.read({field: [0, 1], "head.kind": ["linear"]}, recipe_of())
+
+
 def test_a_trial_that_cannot_be_fails_with_words_and_the_search_goes_on(dataset):
     values = {"head.kind": ["linear", "svm"], "balance.method": ["none", "focal"]}
     records = finished(begun(dataset, values, method="grid"))
@@ -187,6 +193,10 @@ def test_a_budget_ends_a_search_and_its_winner_is_still_tested(dataset):
     records = finished(study)
     assert 0 < len(records) < 500
     assert study.result["why_ended"] == "The time was used up."
+    complete = [
+        one for record in records if record["state"] == "complete" for one in record["runs"]
+    ]
+    assert {runs.state_of(runs.load(one)) for one in complete} == {"finished"}
     assert read_json(study.folder / "clock.json")["seconds"] < 60
     assert runs.result_of(runs.load(study.result["run"]).events())["test"]["n"] > 0
 

@@ -8,9 +8,12 @@ import pytest
 
 from core import recipe as recipes
 from core.data import importing
+from core.runs import run as runs
 from core.runs import supervisor
+from core.runs.run import Place
 from core.studies import plan as plans
 from core.studies import space, trials
+from core.studies import study as studies
 from core.studies.methods import METHODS
 from core.studies.plan import Plan
 
@@ -72,6 +75,38 @@ def cut_off(ledger: trials.Ledger, writes: int, monkeypatch) -> bool:
         except CutOffError:
             return True
     return False
+
+
+def lose_database(home):
+    for path in home.glob("headstart.db*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_lost_database_is_made_again_with_the_numbers_of_all_trials(method, ledger_of, home):
+    ledger = ledger_of(method)
+    data, recipe = ledger.study.data(), ledger.study.recipe
+    for number in (TOLD, TOLD + 1):
+        ledger.ask()
+        place = Place(ledger.study.id, str(number))
+        params = ledger.open[number].params
+        runs.create(data, space.applied(recipe, params), place=place)
+    open_one, done = ledger.open[TOLD].params, ledger.open[TOLD + 1].params
+    values = [0.5] * len(ledger.plan.directions)
+    ledger.tell(TOLD + 1, trials.COMPLETE, values, runs=[])  # The later one is over first.
+    lines = [record["number"] for record in ledger.records]
+    lose_database(home)
+    for _ in range(3):
+        again = trials.opened(ledger.study, ledger.plan)
+        assert [record["number"] for record in trials.records_of(ledger.study)] == lines
+        assert list(again.open) == [TOLD]
+        trained = studies.members(ledger.study)[str(TOLD)].recipe
+        assert space.applied(recipe, again.open[TOLD].params) == trained
+        assert again.open[TOLD].params.keys() == open_one.keys()
+    again.ask()
+    assert sorted(again.open) == [TOLD, TOLD + 2]
+    kept = again.optuna.get_trials()[TOLD + 1]
+    assert kept.params == done and kept.state.is_finished()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,7 @@ from core.runs import queue, supervisor
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.worker import work
+from core.storage import append_line
 from core.studies import crossval, ensemble, search, space
 from core.studies import plan as plans
 from core.studies import study as studies
@@ -121,8 +122,14 @@ def test_a_search_is_paused_resumed_stopped_and_deleted(dataset):
 
 def test_a_failed_search_shows_why(dataset):
     study = plans.start(dataset, RECIPE, Plan(space.read(VALUES, RECIPE)))
+    record = {"number": 0, "state": "complete", "params": {"head.kind": "mlp", "head.hidden": 8},
+              "values": [0.5], "runs": [], "seconds": 1.0, "epochs": []}  # fmt: skip
+    append_line(study.folder / "trials.jsonl", record)
     studies.end(study, "failed", what="The <b>disk</b> is full.", remedy="Free some.")
-    assert "disk" in texts(opened("studies", dataset=label(dataset)))
+    app = opened("studies", dataset=label(dataset))
+    assert not app.exception
+    assert "disk" in texts(app)
+    assert search.winner_recipe(study).head.kind == "mlp"
 
 
 def test_the_recipe_that_was_loaded_can_be_cross_validated(dataset):
