@@ -22,7 +22,8 @@ def view(dataset: Dataset) -> None:
     st.caption(
         "The images are divided into folds; each fold is judged by a model that learned from the "
         "others. Every image is judged once, so that a small dataset gives a figure that is worth "
-        "more. Groups and near-duplicates stay together."
+        "more. Groups and near-duplicates stay together. Where groups are left out, images in no "
+        "group are learned from, and not judged."
     )
     study = studying.pick("crossval", dataset, "crossval")
     with st.expander("New cross-validation", icon=":material/add:", expanded=study is None):
@@ -83,7 +84,8 @@ def watch(study: Study) -> None:
             crossvals.table(study), hide_index=True, alt="Figures of all folds",
             column_config={
                 "all folds together": st.column_config.TextColumn(
-                    help="Every image judged by the model that had not seen it."
+                    help="Every image judged by the model that had not seen it. Of repeats, those "
+                    "of the first drawing: several models' mean would be better than the recipe is."
                 ),
                 "mean of the folds": st.column_config.TextColumn(
                     help="With what another training on other images may come to: wider, since "

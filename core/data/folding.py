@@ -87,7 +87,8 @@ def held_out(dataset: Dataset, fold: Fold, free: np.ndarray) -> np.ndarray:
     """
     table = dataset.table
     if fold.group:
-        held = np.asarray(free & (grouping.groups_of(table) == fold.group))
+        units = grouping.units(table)  # With the copies that name no group themselves.
+        held = free & np.isin(units, units[grouping.groups_of(table) == fold.group])
     else:
         held = np.zeros(len(table), dtype=bool)
         drawn = split.folds(table[free].reset_index(drop=True), fold.count, fold.drawing)
@@ -109,8 +110,11 @@ def of_count(dataset: Dataset, recipe: Recipe, count: int, drawings: int = 1) ->
             f"{units:,} groups of images cannot be divided into {count} folds.",
             f"Take 2 to {min(MOST_FOLDS, units)} folds.",
         )
-    if not 1 <= drawings <= MOST_FOLDS:
-        raise DatasetRefused(f"{drawings} repeats are out of range.", f"Take 1 to {MOST_FOLDS}.")
+    if not 1 <= drawings <= MOST_FOLDS // count:
+        raise DatasetRefused(
+            f"{drawings} repeats of {count} folds are out of range.",
+            f"Take 1 to {MOST_FOLDS // count} repeats: {MOST_FOLDS} trainings are most.",
+        )
     return [Fold(n + 1, count, d) for d in range(drawings) for n in range(count)]
 
 
@@ -120,11 +124,20 @@ def of_groups(dataset: Dataset, recipe: Recipe) -> list[Fold]:
     Raises: DatasetRefused with fewer than two groups, or too many to train for each.
     """
     free = ~kept_out(dataset, recipe)
-    names = sorted(set(grouping.groups_of(dataset.table)[free]) - {""})
+    units, groups = grouping.units(dataset.table), grouping.groups_of(dataset.table)
+    named = free & (groups != "")
+    names = sorted(dict(zip(units[named], groups[named].tolist(), strict=True)).values())
     if not 2 <= len(names) <= MOST_FOLDS:
         raise DatasetRefused(
             f"The dataset has {len(names):,} groups, and leaving each out once takes 2 to "
             f"{MOST_FOLDS}.",
+            "Group the images by folder or file name on Data, under Divide anew.",
+        )
+    judged = int((free & np.isin(units, units[named])).sum())
+    if 2 * judged < free.sum():
+        raise DatasetRefused(
+            f"Only {judged:,} of {free.sum():,} images are in a group, as near-duplicates are. No "
+            "other would be judged.",
             "Group the images by folder or file name on Data, under Divide anew.",
         )
     return [Fold(group=name) for name in names]

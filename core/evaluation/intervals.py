@@ -106,11 +106,12 @@ def of_folds(
     """The mean of a figure over k folds, N float64, with a 95 % interval for another training.
 
     tested: test images to one training image. The folds share training images, which makes their
-    spread too small: corrected as Nadeau and Bengio (2003) have it. limits: of the figure's own
-    values; None is none. n: the number of folds.
+    spread too small: corrected as Nadeau and Bengio (2003) have it. Folds that are all alike say
+    nothing of how others would differ: no interval. limits: of the figure's own values; None is
+    none. n: the number of folds.
     """
     k, mean = len(values), float(values.mean())
-    if k < 2:
+    if k < 2 or np.ptp(values) == 0:
         return Figure(mean, None, None, k)
     reach = student(k - 1) * float(values.std(ddof=1)) * math.sqrt(1 / k + tested)
     high = mean + reach if limits[1] is None else min(limits[1], mean + reach)

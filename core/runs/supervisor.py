@@ -36,7 +36,7 @@ SECONDS_TO_START = 10.0
 SECONDS_BETWEEN_STARTS = 5.0
 # So often a run is begun anew after what it ran on was lost.
 MOST_STARTS = 5
-# So often in all a run is given to a worker when each died before it told anything: it may have
+# So often in all a run is given to a worker when each died before it told anything new: it may have
 # been killed in its first seconds, or just when it had taken the next trial of its study.
 MOST_TRIES = 3
 
@@ -71,7 +71,7 @@ class Watch:
     """What the supervisor remembers between two looks.
 
     asked: when the run of a place was first seen to be asked to stop. drivers: those that were
-    started, by the folder of their study. tries: workers that died without a word, by run.
+    started, by the folder of their study. tries: workers that died, by run and what it had told.
     """
 
     engine: Engine
@@ -161,15 +161,17 @@ def settle(watch: Watch, place: str, run: Run, *, lost: bool) -> None:
     begun = sum(isinstance(event, Started) for event in events)
     over = bool(events) and isinstance(events[-1], Ended)
     speechless = not events and bool(words)
-    watch.tries[run.id] += speechless
-    again = begun < MOST_STARTS if lost else speechless and watch.tries[run.id] < MOST_TRIES
+    told = f"{run.id} {len(events)}"
+    watch.tries[told] += bool(words)
+    hopeless = watch.tries[told] >= MOST_TRIES
+    again = begun < MOST_STARTS if lost else speechless and not hopeless
     asked = (run.folder / "stop").exists()
     if again and not over and not asked:
         queue.put_back(run.id)
         return
     if speechless and asked:
         runs.append(run, Ended("stopped"))
-    elif speechless:
+    elif hopeless and runs.state_of(run, events) != "finished":
         what = f"The worker could not start ({words})."
         remedy = "The run's log says why; `python -m core doctor` checks the installation."
         runs.append(run, Ended("failed", what=what, remedy=remedy))

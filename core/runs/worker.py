@@ -26,11 +26,13 @@ from core.runs import queue
 from core.runs import run as runs
 from core.runs.local_engine import lock_of
 from core.runs.run import Run
-from core.storage import held, mend_lines
+from core.storage import held, mend_lines, read_json, write_json
 from core.telling import Teller
 from core.training.events import Ended, Event
 
 SECONDS_TO_GET_THE_LOCK = 5.0
+# In a run's folder: what ended a process that does not lead.
+FOLLOWER = "follower.json"
 # So long a worker waits for the next trial of its study.
 SECONDS_TO_WAIT, SECONDS_BETWEEN_LOOKS = 4.0, 0.05
 
@@ -43,16 +45,25 @@ def work(run: Run) -> Iterator[Event]:
     machine.share_cores()
     machine.keep_heap()
     if not leads():
-        yield from happening(run)  # The leader writes it all down.
+        yield from followed(run)
         return
     try:
         with held(run.lock, SECONDS_TO_GET_THE_LOCK):
+            (run.folder / FOLLOWER).unlink(missing_ok=True)
             mend_lines(run.folder / "events.jsonl")
             for event in happening(run):
                 runs.append(run, event)
                 yield event
     except Timeout as error:
         raise NotNow(f"{run.name} is being trained already.", "Watch it on Train.") from error
+
+
+def followed(run: Run) -> Iterator[Event]:
+    """Train as one of several; the leader writes it all down, but for what stopped this one."""
+    for event in happening(run):
+        if isinstance(event, Ended) and event.reason == "failed":
+            write_json(run.folder / FOLLOWER, {"what": event.what, "remedy": event.remedy})
+        yield event
 
 
 def happening(run: Run) -> Iterator[Event]:
@@ -74,11 +85,12 @@ def happening(run: Run) -> Iterator[Event]:
         yield Ended("failed", what=error.what, remedy=error.remedy)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
-        yield Ended(
-            "failed",
-            what=f"Headstart made a mistake ({type(error).__name__}: {error}).",
-            remedy="The run's log has the details; please report them.",
-        )
+        ours = {
+            "what": f"Headstart made a mistake ({type(error).__name__}: {error}).",
+            "remedy": "The run's log has the details; please report them.",
+        }
+        other = run.folder / FOLLOWER  # One that ended takes the others with it.
+        yield Ended("failed", **(read_json(other) if other.exists() else ours))
 
 
 def main(folder: Path, place: str = "") -> int:
@@ -138,15 +150,18 @@ def place_of_its_own(place: str) -> AbstractContextManager[None]:
 
 
 def worked(run: Run) -> int:
-    """Work on a run to its end; the exit status."""
-    tell = Teller(quiet=False)
+    """Work on a run to its end; the exit status.
+
+    Of one that does not lead it is 1 if it failed, so that what started them all ends the others.
+    """
+    tell, last = Teller(quiet=False), None
     try:
-        for event in work(run):
-            tell(event)
+        for last in work(run):
+            tell(last)
     except HeadstartError as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
+    return int(not leads() and isinstance(last, Ended) and last.reason == "failed")
 
 
 def next_of(run: Run, place: str) -> Run | None:

@@ -61,7 +61,9 @@ class Crew:
         if state in runs.LIVE:
             self.idle_since.pop(member, None)
             return "live"
-        if state in runs.OVER and (cut or state != "stopped"):
+        if state == "failed":
+            return "failed"
+        if state == "finished" or (cut and state == "stopped"):
             return "done" if runs.result_of(events) else "failed"
         if sum(isinstance(event, Started) for event in events) >= MOST_STARTS:
             return "failed"

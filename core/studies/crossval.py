@@ -130,14 +130,15 @@ def begin(study: Study, crew: Crew, folds: list[Fold], number: int) -> None:
 def finish(study: Study, crew: Crew, folds: list[Fold], trained: list[Run], wanted: int) -> None:
     """Write down what the folds came to; of a stopped one, what those that were trained did."""
     reason = "finished" if len(trained) == wanted else "stopped"
-    if not trained:
+    once = [run for fold, run in zip(folds, trained, strict=True) if not fold.drawing]
+    if not once:
         studies.end(study, "stopped", folds=[], metrics={})
         return
     rows = [
         {"fold": str(fold), "run": run.id, **figures(run)["test"]}
         for fold, run in zip(folds, trained, strict=True)
     ]
-    found = out_of_fold(trained)
+    found = out_of_fold(once)
     outcome = outcome_of(study, crew, trained, found) if reason == "finished" else None
     studies.end(
         study, reason, folds=rows, n=len(found),
@@ -172,7 +173,7 @@ def outcome_of(study: Study, crew: Crew, trained: list[Run], found: Scores) -> R
         "study": study.id, "member": OUTCOME,
     }  # fmt: skip
     note = (
-        "Each test image was judged by the models that had not seen it. The classifier is the mean "
+        "Each test image was judged by the model that had not seen it. The classifier is the mean "
         f"of all {len(trained)} models: what it says of these images itself is no fair figure."
     )
     return written(
@@ -181,22 +182,9 @@ def outcome_of(study: Study, crew: Crew, trained: list[Run], found: Scores) -> R
 
 
 def out_of_fold(trained: list[Run]) -> Scores:
-    """What the models that had not seen each image say of it, in the order of the names.
-
-    With repeated folds, the mean of what they say.
-    """
-    parts = [scoring.load(run.predictions).part("test") for run in trained]
-    together = scoring.joined(parts)
-    names, first, row = np.unique(
-        together.images.astype(str), return_index=True, return_inverse=True
-    )
-    total = np.zeros((len(names), together.probabilities.shape[1]))
-    np.add.at(total, row, together.probabilities)
-    mean = total / np.bincount(row)[:, None]
-    return Scores(
-        mean.astype(np.float32), together.labels[first], together.images[first],
-        np.full(len(names), "test", dtype=object),
-    )  # fmt: skip
+    """What the models of one drawing say of the images that they had not seen, by name."""
+    together = scoring.joined([scoring.load(run.predictions).part("test") for run in trained])
+    return together.chosen(np.argsort(together.images.astype(str)))
 
 
 def spread(rows: list[Json], n: int) -> dict[str, Figure]:

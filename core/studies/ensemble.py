@@ -73,8 +73,10 @@ def combined(members: Members, method: str, name: str) -> Iterator[Step]:
             f"By the validation images {chosen[0].name} alone is better than with any other.",
             "Use it as it is, combine others, or choose mean.",
         )
-    together = yield from made(members, weights)
     out = [run.name for run in members.runs if run not in chosen]
+    if out:  # Fewer members share more images.
+        members, weights = gathered([run.id for run in chosen]), weights[weights > 0]
+    together = yield from made(members, weights)
     notes = [f"Left out, as they do not help on validation: {', '.join(out)}."] if out else []
     title = f"{WAYS[method].title} of {len(chosen)} on {members.dataset.name}"
     facts: Json = {"kind": method, "members": [run.id for run in chosen], "name": name or title}
@@ -172,14 +174,10 @@ def gain(run: Run) -> Gain | None:
     Of a cross-validation they are those that were kept out of all folds.
     Raises: NotFound when a member is gone.
     """
-    mine = scoring.load(run.predictions).part("kept" if run.kind == CROSSVAL else "test")
+    members, mine, others = on_test(run)
     if not len(mine):
         return None
-    members = gathered(run.members)
     probabilities, labels = members.held_out("val")
-    others = [one.part("test") for one in members.scores]
-    place = {str(image): k for k, image in enumerate(mine.images)}
-    mine = mine.chosen(np.array([place[str(image)] for image in others[0].images]))
     losses = np.stack([metrics.losses(one) for one in others])
     right = np.stack([one.predicted == one.labels for one in others])
     own = mine.predicted == mine.labels
@@ -232,17 +230,24 @@ def table(run: Run) -> list[Json]:
     Without any, accuracy is None. Milliseconds are those of each run's own end.
     """
     weights = {one.run: one.weight for one in classifiers.shares_of(run.model)}
-    mine = scoring.load(run.predictions).part("kept" if run.kind == CROSSVAL else "test")
+    members, mine, others = on_test(run)
     rows = [row_of(run, None, mine)]
-    for member, scores in zip(*parts_of(run), strict=True):
+    for member, scores in zip(members.runs, others, strict=True):
         rows.append(row_of(member, weights[member.id], scores))
     return rows
 
 
-def parts_of(run: Run) -> tuple[list[Run], list[Scores]]:
-    """The members, and what each says of the ensemble's test images."""
+def on_test(run: Run) -> tuple[Members, Scores, list[Scores]]:
+    """The members; what the ensemble, and what each of them says of its test images, in one order.
+
+    Of a cross-validation they are those that were kept out of all folds.
+    """
+    mine = scoring.load(run.predictions).part("kept" if run.kind == CROSSVAL else "test")
     members = gathered(run.members)
-    return members.runs, [one.part("test") for one in members.scores]
+    every = [one.part("test") for one in members.scores]
+    place = {str(image): k for k, image in enumerate(mine.images)}
+    rows = np.array([place.get(str(image), -1) for image in every[0].images], dtype=int)
+    return members, mine.chosen(rows[rows >= 0]), [one.chosen(rows >= 0) for one in every]
 
 
 def row_of(run: Run, weight: float | None, scores: Scores) -> Json:

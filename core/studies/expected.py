@@ -6,6 +6,8 @@ pictures) is counted once.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from math import prod
 from statistics import fmean
 
 from core import recipe as recipes
@@ -37,24 +39,29 @@ def of_search(dataset: Dataset, recipe: Recipe, plan: Plan) -> tuple[int, float]
     plans.check(plan)
     folds, n = max(1, plan.folds), plans.trials_of(plan)
     base = estimate(dataset, recipe)
-    trial = fmean(drawn(dataset, recipe, plan) or [again(base)])
-    seconds = base.seconds + (folds - 1) * again(base) + n * folds * trial
+    some = drawn(dataset, recipe, plan) or [base]
+    trial = fmean(map(again, some))
+    begin = base.seconds + (folds - 1) * again(base)
+    pictures = kinds_of(plan, n) * fmean(one.seconds - again(one) - start_of(one) for one in some)
+    seconds = begin + pictures + n * folds * trial
     if plan.budget:
-        seconds = min(seconds, plan.budget + folds * trial)
+        seconds = min(seconds, max(begin, plan.budget) + folds * trial)
     return (1 + n) * folds + 1, seconds + trial
 
 
-def drawn(dataset: Dataset, recipe: Recipe, plan: Plan) -> list[float]:
-    """Seconds of some trials of a search, those left out that would fail at once."""
-    own = any(field.name.partition(".")[0] in OWN_PICTURES for field in plan.space)
+def drawn(dataset: Dataset, recipe: Recipe, plan: Plan) -> list[Estimate]:
+    """Estimates of some trials of a search, those left out that would fail at once."""
     found = []
     for params in trials.some(plan, DRAWN):
-        try:
-            one = estimate(dataset, applied(recipe, params))
-        except HeadstartError:
-            continue
-        found.append(again(one, frozenset(("start",)) if own else KEPT))
+        with suppress(HeadstartError):
+            found.append(estimate(dataset, applied(recipe, params)))
     return found
+
+
+def kinds_of(plan: Plan, n: int) -> int:
+    """How many times n trials compute features or decode anew: once for what the base has not."""
+    own = [one for one in plan.space if one.name.partition(".")[0] in OWN_PICTURES]
+    return min(n, prod(len(one.choices) or n for one in own)) if own else 0
 
 
 def of_crossval(dataset: Dataset, recipe: Recipe, plan: Folds) -> tuple[int, float]:
@@ -69,6 +76,11 @@ def of_crossval(dataset: Dataset, recipe: Recipe, plan: Folds) -> tuple[int, flo
     return n, one.seconds + (n - 1) * again(one)
 
 
-def again(one: Estimate, kept: frozenset[str] = KEPT) -> float:
-    """Seconds of a training that comes after another."""
-    return sum(seconds for phase, seconds in one.phases.items() if phase not in kept)
+def again(one: Estimate) -> float:
+    """Seconds of a training that comes after another with the same pictures."""
+    return sum(seconds for phase, seconds in one.phases.items() if phase not in KEPT)
+
+
+def start_of(one: Estimate) -> float:
+    """Seconds until a process has loaded its libraries."""
+    return one.phases.get("start", 0.0)

@@ -66,7 +66,7 @@ def conduct(study: Study) -> Iterator[None]:
             look_at(search, number)
         if study.asked_to_pause and not search.ledger.open:
             return
-        if over(search):
+        if base is not None and over(search):
             break
         if base is None or not begin(search):
             yield
@@ -131,6 +131,7 @@ def look_at_base(search: Search) -> float | None:
         if outcome == "failed":
             if stopping:
                 return math.nan
+            stop_all(search, list(search.crew.runs))
             raise HeadstartError(
                 f"The recipe that the search begins with cannot be trained: "
                 f"{search.crew.why(member)}",
@@ -268,6 +269,7 @@ def over(search: Search) -> bool:
     """
     records = search.ledger.records
     if len(records) >= HOPELESS and all(record["state"] == FAILED for record in records):
+        stop_all(search, list(search.crew.runs))
         raise HeadstartError(
             f"All of the first {len(records)} trials failed. The last one: {records[-1]['why']}",
             "Change the space, or the recipe that it begins with.",
@@ -308,7 +310,7 @@ def judged(search: Search) -> Iterator[None]:
     recipe = applied(search.study.recipe, facts["params"])
     run = search.crew.begin(WINNER, recipe, f"Winner of {search.study.name}",
                             Place(search.study.id, WINNER))  # fmt: skip
-    while search.crew.look(WINNER, cut=search.study.asked_to_stop) == "live":
+    while search.crew.look(WINNER, cut=True) == "live":  # Anybody may stop it: it is in the lists.
         if search.study.asked_to_stop:
             search.crew.stop(WINNER)
         yield

@@ -81,6 +81,15 @@ def test_one_that_nobody_here_stopped_goes_on(crew):
     assert crew.look("0") == "done" and runs.state_of(run) == "finished"
 
 
+def test_one_that_fails_after_it_was_stopped_has_failed(crew):
+    run = crew.runs["0"]
+    runs.append(run, Ended("stopped", result={"val": {"n": 1}}))
+    assert crew.look("0", cut=True) == "done"
+    runs.append(run, Ended("failed", what="The disk is full.", remedy="Free some."))
+    assert crew.look("0") == crew.look("0", cut=True) == "failed"
+    assert crew.why("0") == "The disk is full. Free some."
+
+
 @pytest.mark.parametrize("name", ["ask_to_stop", "enqueue"])
 def test_one_that_ends_between_two_looks_is_no_fault(crew, monkeypatch, name):
     def late(run):

@@ -104,6 +104,7 @@ def test_a_given_test_and_one_that_is_to_be_kept_stay_out_of_all_folds(dataset):
         (Plan(1), "1 folds"),
         (Plan(51), "51 folds"),
         (Plan(5, repeats=0), "0 repeats"),
+        (Plan(5, repeats=11), "11 repeats of 5 folds"),
         (Plan(0), "0 groups"),
     ],
 )
@@ -111,6 +112,34 @@ def test_folds_that_the_images_do_not_allow_are_refused(dataset, plan, words):
     with pytest.raises(DatasetRefused, match=words):
         crossval.start(dataset, recipe_of(), plan)
     assert studies.all_studies() == []
+
+
+def test_a_copy_that_names_no_group_is_left_out_with_the_image_that_it_copies(dataset):
+    n = len(dataset.table)
+    groups = [f"place {k % 3}" for k in range(n)]
+    groups[0] = ""
+    table = dataset.table.assign(group=groups)
+    table.loc[0, "sha256"] = table["sha256"].iloc[1]  # A copy of an image in "place 1".
+    data = replace(dataset, table=table)
+    parts = folding.parts(data, recipe_of("data.fold=group:place 1"))
+    assert parts[0] == parts[1] == "test"
+
+
+def test_near_duplicates_alone_are_no_groups_to_leave_out(dataset):
+    groups = ["pair a", "pair a", "pair b", "pair b", *[""] * (len(dataset.table) - 4)]
+    with pytest.raises(DatasetRefused, match=f"Only 4 of {len(dataset.table)} images"):
+        crossval.start(grouped(dataset, groups), recipe_of(), Plan(0))
+
+
+def test_repeats_steady_the_mean_and_leave_each_image_one_judge(dataset):
+    study = crossval.start(dataset, recipe_of(), Plan(3, repeats=2))
+    conducted(study)
+    assert len(study.result["folds"]) == 6
+    assert study.result["n"] == study.result["metrics"]["n"] == len(dataset.table)
+    first = [runs.load(row["run"]) for row in study.result["folds"][:3]]
+    right = sum(metrics.accuracy(scoring.load(run.predictions).part("test")).value
+                * runs.result_of(run.events())["test"]["n"] for run in first)  # fmt: skip
+    assert study.result["metrics"]["accuracy"] == pytest.approx(right / len(dataset.table))
 
 
 def test_a_recipe_that_names_no_fold_is_refused(dataset):
@@ -254,6 +283,11 @@ def test_a_stopped_one_tells_what_was_trained(dataset):
             studies.stop(study)
     assert study.result["reason"] == "stopped"
     assert 0 < study.result["n"] < len(dataset.table)
+
+
+def test_folds_that_are_all_alike_have_no_interval():
+    found = intervals.of_folds(np.ones(5), 0.25)
+    assert (found.value, found.low, found.high, found.n) == (1.0, None, None, 5)
 
 
 def test_the_interval_of_folds_is_wider_than_their_spread_alone_would_say():

@@ -70,6 +70,27 @@ def test_an_ensemble_says_the_mean_of_what_its_members_say(members):
     assert [share.run for share in classifiers.shares_of(run.model)] == [m.id for m in members]
 
 
+def test_one_that_is_left_out_takes_no_test_images_away(dataset, monkeypatch):
+    every = [trained(dataset), trained(dataset, "head.kind=mlp"), trained(dataset, "seed=1")]
+    alike = gathering.gathered([run.id for run in every[:2]]).held_out("test")[1]
+    assert len(gathering.gathered([run.id for run in every]).held_out("test")[1]) < len(alike)
+    monkeypatch.setattr(ensemble, "weighed", lambda members, method: np.array([0.5, 0.5, 0.0]))
+    run = combine(every, "weighted")
+    assert run.members == (every[0].id, every[1].id)
+    assert any("seed=1" in note for note in ensemble.notes_of(run))
+    assert {row["n"] for row in ensemble.table(run)} == {len(alike)}
+    assert ensemble.gain(run).n == len(alike)
+
+
+def test_one_that_was_stored_with_fewer_test_images_is_compared_on_those(members):
+    run = combine(members[:2])
+    stored = scoring.load(run.predictions)
+    tests = np.flatnonzero(stored.split == "test")
+    scoring.save(stored.chosen(np.delete(np.arange(len(stored)), tests[:3])), run.predictions)
+    assert {row["n"] for row in ensemble.table(run)} == {len(tests) - 3}
+    assert ensemble.gain(run).n == len(tests) - 3
+
+
 def test_its_stored_scores_are_what_it_says(dataset, members):
     run = combine(members)
     found = batch.score(classifiers.load(run.model), dataset)

@@ -38,8 +38,9 @@ def plan(values=HEADS, **options) -> Plan:
         (plan(trials=20, folds=3), 64, 28 + 62 * 3 + 3),
         (plan(method="grid", trials=30), 6, 28 + 4 * 3 + 3),
         (plan(trials=500, budget=600.0), 502, 600 + 3 + 3),
-        (plan({"image.size": [160, 224]}, trials=4), 6, 28 + 4 * 23 + 23),
-        (plan({"backbone.name": ["resnet18"]}, trials=1), 3, 28 + 23 + 23),
+        (plan(trials=500, budget=10.0), 502, 28 + 3 + 3),
+        (plan({"image.size": [160, 224]}, trials=4), 6, 28 + 4 * 3 + 2 * 20 + 3),
+        (plan({"backbone.name": ["resnet18"]}, trials=1), 3, 28 + 3 + 20 + 3),
     ],
 )
 def test_a_search_is_its_trials_the_recipe_as_it_was_and_the_winner(

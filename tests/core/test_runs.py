@@ -19,6 +19,7 @@ from core.errors import NotNow, WeightsMissing
 from core.processes import ROOT
 from core.runs import queue, supervisor
 from core.runs import run as runs
+from core.runs import worker as workers
 from core.runs.local_engine import LocalEngine, lock_of
 from core.runs.run import Place, Run
 from core.runs.status import status_of
@@ -226,6 +227,53 @@ def test_starting_a_training_is_not_answered_with_a_trial_of_a_search(dataset):
     started = runs.start(dataset, run.recipe)
     assert started.id != trial.id and not started.held_back
     assert runs.start(dataset, run.recipe).id == started.id
+
+
+def test_a_run_whose_workers_die_again_and_again_before_they_go_on_has_failed(dataset):
+    run = made(dataset, SMALL)
+    runs.append(run, Started("", {}, 2, "CPU", "auto", "", {}, 3))
+    watch = supervisor.Watch(Dying())
+    for _ in range(supervisor.MOST_TRIES):
+        assert runs.state_of(run) == "interrupted"
+        queue.add(run.id)
+        assert queue.claim("here", run.id)
+        supervisor.settle(watch, "here", run, lost=False)
+        assert queue.entries() == []
+    assert runs.state_of(run) == "failed"
+    assert "could not start" in runs.ended(run.events()).what
+
+
+def test_a_run_that_goes_on_each_time_before_its_worker_dies_has_not_failed(dataset):
+    run = made(dataset, SMALL)
+    watch = supervisor.Watch(Dying())
+    for _ in range(2 * supervisor.MOST_TRIES):
+        runs.append(run, Started("", {}, 2, "CPU", "auto", "", {}, 3))
+        supervisor.settle(watch, "here", run, lost=False)
+    assert runs.state_of(run) == "interrupted"
+
+
+def test_what_ended_one_of_several_processes_is_what_the_leader_says(dataset, monkeypatch):
+    run = made(dataset, SMALL)
+    full = Ended("failed", what="The memory is full.", remedy="Use smaller batches.")
+    monkeypatch.setattr("core.training.fit.fit", lambda *given: iter([full]))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert workers.worked(run) == 1
+    assert run.events() == []
+
+    def deserted(*given):
+        (run.folder / workers.FOLLOWER).write_bytes(told)
+        raise RuntimeError("Connection closed by peer")
+        yield
+
+    told = (run.folder / workers.FOLLOWER).read_bytes()
+    monkeypatch.setattr("core.training.fit.fit", deserted)
+    monkeypatch.setenv("RANK", "0")
+    assert workers.worked(run) == 0
+    assert runs.ended(run.events()) == full
+    monkeypatch.setattr("core.training.fit.fit", lambda *given: iter([Ended("finished")]))
+    assert workers.worked(run) == 0
+    assert not (run.folder / workers.FOLLOWER).exists()
 
 
 def test_a_run_that_was_asked_to_stop_before_its_first_word_is_not_begun_again(dataset):

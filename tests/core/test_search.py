@@ -201,6 +201,13 @@ def test_a_budget_ends_a_search_and_its_winner_is_still_tested(dataset):
     assert runs.result_of(runs.load(study.result["run"]).events())["test"]["n"] > 0
 
 
+def test_a_budget_that_the_recipe_as_it_was_uses_up_tries_nothing(dataset):
+    study = begun(dataset, trials=9, budget=0.01)
+    assert finished(study) == []
+    assert study.result["base"] > 0 and study.result["number"] is None
+    assert set(studies.members(study)) == {"base", "winner"}
+
+
 def test_folds_judge_a_trial_on_every_image_but_the_test(dataset):
     study = begun(dataset, {"head.kind": ["linear", "mlp"]}, method="grid", folds=3)
     records = finished(study)
@@ -219,8 +226,9 @@ def test_accuracy_and_speed_are_both_looked_at(dataset):
 
 
 def test_a_recipe_that_cannot_be_trained_ends_the_search_with_its_words(dataset):
-    study = begun(dataset, recipe=recipe_of("compute.device=cuda"), trials=3)
+    study = begun(dataset, recipe=recipe_of("compute.device=cuda"), trials=3, folds=3)
     wait(lambda: study.result)
+    wait(lambda: not any(runs.state_of(r) in runs.LIVE for r in studies.members(study).values()))
     assert studies.state_of(study) == "failed"
     assert "cannot be trained" in study.result["what"]
     assert study.result["remedy"]
