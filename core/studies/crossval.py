@@ -139,10 +139,11 @@ def finish(study: Study, crew: Crew, folds: list[Fold], trained: list[Run], want
         for fold, run in zip(folds, trained, strict=True)
     ]
     found = out_of_fold(once)
+    free = ~folding.kept_out(study.data(), study.recipe)
     outcome = outcome_of(study, crew, trained, found) if reason == "finished" else None
     studies.end(
         study, reason, folds=rows, n=len(found),
-        spread={name: asdict(one) for name, one in spread(rows, len(found)).items()},
+        spread={name: asdict(one) for name, one in spread(rows, int(free.sum())).items()},
         metrics=metrics.summary(found), run=outcome.id if outcome else "",
     )  # fmt: skip
 
@@ -190,7 +191,7 @@ def out_of_fold(trained: list[Run]) -> Scores:
 def spread(rows: list[Json], n: int) -> dict[str, Figure]:
     """Mean of each figure over the folds, with an interval for training again on other images.
 
-    n: images in all folds together. Shares keep within 0 and 1.
+    n: images that are divided: those of all folds, and those that every fold learns from.
     """
     tested = float(np.mean([row["n"] / max(1, n - row["n"]) for row in rows]))
     found = {}

@@ -7,7 +7,7 @@ pictures) is counted once.
 from __future__ import annotations
 
 from contextlib import suppress
-from math import prod
+from math import ceil, prod
 from statistics import fmean
 
 from core import recipe as recipes
@@ -41,12 +41,11 @@ def of_search(dataset: Dataset, recipe: Recipe, plan: Plan) -> tuple[int, float]
     base = estimate(dataset, recipe)
     some = drawn(dataset, recipe, plan) or [base]
     trial = fmean(map(again, some))
-    begin = base.seconds + (folds - 1) * again(base)
-    pictures = kinds_of(plan, n) * fmean(one.seconds - again(one) - start_of(one) for one in some)
-    seconds = begin + pictures + n * folds * trial
+    pictures = fmean(one.seconds - again(one) - start_of(one) for one in some)
+    begin = base.seconds + (folds - 1) * again(base) + kinds_of(plan, n) * pictures
     if plan.budget:
-        seconds = min(seconds, max(begin, plan.budget) + folds * trial)
-    return (1 + n) * folds + 1, seconds + trial
+        n = min(n, max(0, ceil((plan.budget - begin) / (folds * trial))))
+    return (1 + n) * folds + 1, begin + n * folds * trial + trial
 
 
 def drawn(dataset: Dataset, recipe: Recipe, plan: Plan) -> list[Estimate]:

@@ -141,6 +141,8 @@ def look_at_base(search: Search) -> float | None:
         stop_all(search, members)
     if "live" in outcomes:
         return None
+    if any(runs.state_of(search.crew.runs[member]) != "finished" for member in members):
+        return math.nan  # It was cut, and is not the recipe as it was.
     search.base = values_of(search, members)[0]
     return search.base
 
@@ -216,7 +218,7 @@ def settle(search: Search, number: int, members: list[str], state: str) -> None:
         "seconds": round(sum(result.get("seconds", 0.0) for result in results), 3),
     }
     states = {runs.state_of(search.crew.runs[member]) for member in members}
-    if state != PRUNED and "stopped" in states and "failed" not in states:
+    if state != PRUNED and "stopped" in states and not states & {"failed", "interrupted"}:
         state, facts["why"] = PRUNED, "It was stopped before its end."
     values = values_of(search, members) if state == COMPLETE else None
     if values and not all(map(math.isfinite, values)):
@@ -293,7 +295,7 @@ def judged(search: Search) -> Iterator[None]:
     """Train the best recipe as an ordinary run, and write down what the search came to."""
     best, base = best_of(search.plan, search.ledger.records), look_at_base(search)
     if base is not None and not math.isfinite(base):
-        base = None  # It was stopped before its first epoch.
+        base = None  # It was stopped before its end.
     wins = best is not None and (
         base is None or search.plan.judge.better(best["values"][0], base)
     )  # fmt: skip

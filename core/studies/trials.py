@@ -1,6 +1,7 @@
 """The trials of a search: optuna proposes them and keeps them in the home's database.
 
-What is over is also a line of the study's `trials.jsonl`, from which everything can be made again.
+What is over is also a line of the study's `trials.jsonl`, from which everything can be made again
+but the generations of the evolutionary methods, which then begin anew.
 Whether a trial lives is not asked of optuna (its heartbeat works within `optimize` alone, as its
 documentation says): the kernel's lock on the run tells.
 """

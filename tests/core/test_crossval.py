@@ -257,6 +257,9 @@ def test_a_fold_that_is_cut_by_stopping_counts_for_nothing(dataset):
             (studies.members(study)["2"].folder / "stop").touch()
         train_next()
     assert study.result["reason"] == "stopped"
+    rows = study.result["folds"]
+    whole = crossval.spread(rows, len(dataset.table))["log_loss"]
+    assert study.result["spread"]["log_loss"]["high"] == pytest.approx(whole.high)
     assert [row["fold"] for row in study.result["folds"]] == ["1/3", "2/3"]
 
 

@@ -201,6 +201,16 @@ def test_a_budget_ends_a_search_and_its_winner_is_still_tested(dataset):
     assert runs.result_of(runs.load(study.result["run"]).events())["test"]["n"] > 0
 
 
+def test_the_recipe_as_it_was_is_not_what_a_cut_training_of_it_says(dataset):
+    study = begun(dataset, recipe=recipe_of("schedule.epochs=2000"), trials=9)
+    wait(lambda: any(run.events() for run in studies.members(study).values()))
+    studies.stop(study)
+    wait(lambda: study.result)
+    assert study.result["reason"] == "stopped"
+    assert study.result["base"] is None and study.result["value"] is None
+    assert runs.state_of(studies.members(study)["base"]) == "stopped"
+
+
 def test_a_budget_that_the_recipe_as_it_was_uses_up_tries_nothing(dataset):
     study = begun(dataset, trials=9, budget=0.01)
     assert finished(study) == []
