@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from core.studies import space as spaces
 from core.studies import study as studies
 from core.studies.methods import METHODS, PRUNING
 from core.studies.plan import METRICS, Plan
-from core.studies.study import Study
+from core.studies.study import Kind, Study
 from core.studies.trials import records_of
 from core.telling import accuracy_text, say
 
@@ -195,8 +196,8 @@ def facts_of(study: Study) -> Json:
     }  # fmt: skip
     if study.kind == "search":
         facts["trials"] = records_of(study)
-        if facts.get("run"):
-            facts["test"] = runs.result_of(runs.load(facts["run"]).events()).get("test", {})
+        with suppress(NotFound):  # Its winner may have been deleted.
+            facts["test"] = runs.result_of(runs.load(facts.get("run", "")).events()).get("test", {})
     return facts
 
 
@@ -208,4 +209,22 @@ def in_words(study: Study) -> str:
         lines += searches.told(study)
     elif result:
         lines += crossvals.told(study)
+    if result.get("run"):
+        lines += made(study.kind, result["run"])
     return "\n".join(lines)
+
+
+def made(kind: Kind, run_id: str) -> list[str]:
+    """The run that a study came to, and its figure on images that nothing was chosen by."""
+    try:
+        run = runs.load(run_id)
+    except NotFound:
+        return [f"Its run {run_id} was deleted."]
+    figures = runs.result_of(run.events()).get("test", {})
+    if kind == "search":
+        said = f"test accuracy {accuracy_text(figures)}" if figures.get("n") else runs.state_of(run)
+        return [f"Winner: run {run_id}, {said}."]
+    from core.studies import ensemble  # With torch, which takes seconds.
+
+    return [f"Run {run_id}: evaluate, predict and audit --run take it.",
+            *ensemble.told(ensemble.gain(run))]  # fmt: skip

@@ -39,7 +39,11 @@ def view(dataset: Dataset) -> None:
 def ask(dataset: Dataset, candidates: list[Run]) -> None:
     """Which runs, and how they are averaged."""
     if len(candidates) < 2:
-        st.info("Train two or more classifiers on this dataset first: another seed is enough.")
+        st.info(
+            "Train two or more classifiers on this dataset first, with other backbones, heads or "
+            "augmentations. Another seed divides the images anew too, unless a division is kept on "
+            "Data."
+        )
         return
     labels = {widgets.run_label(run): run for run in candidates}
     names = st.multiselect(
@@ -90,8 +94,11 @@ def show(run: Run) -> None:
     for note in ensembles.notes_of(run):
         st.info(widgets.plain(note))
     studying.run_links(run)
-    if not run.members:
-        return  # A soup is one network.
+    if not run.members:  # A soup is one network.
+        result = runs.result_of(run.events())
+        figures = widgets.share_with_interval(result["test"]) if result["test"]["n"] else "unknown"
+        st.markdown(f"Test accuracy {figures}, {result['milliseconds']:.1f} ms an image.")
+        return
     gain = widgets.refused(lambda: ensembles.gain(run))
     if gain is not None:
         st.markdown("\n\n".join(map(widgets.plain, ensembles.told(gain))))

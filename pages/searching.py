@@ -176,7 +176,7 @@ def summary(study: Study, found: Progress) -> None:
     columns[0].metric("Trials", f"{len(found.records)} of {found.plan.trials}")
     best = found.best["values"][0] if found.best else None
     columns[1].metric(
-        f"Best {found.plan.judge.title}", "–" if best is None else f"{best:.4f}",
+        f"Best trial, {found.plan.judge.title}", "–" if best is None else f"{best:.4f}",
         help="On the images that trials are judged on.",
     )  # fmt: skip
     columns[2].metric("As it was", "–" if found.base is None else f"{found.base:.4f}")

@@ -75,7 +75,7 @@ def dataset_label(dataset_id: str, name: str) -> str:
 
 def run_label(run: Run) -> str:
     """A run in pickers and addresses: its name and id."""
-    return f"{' '.join(run.name.split())[:60]} · {run.id}"
+    return run.label
 
 
 def id_of(label: str) -> str:

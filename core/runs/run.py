@@ -82,6 +82,11 @@ class Run:
     members: tuple[str, ...] = ()
 
     @property
+    def label(self) -> str:
+        """Its name and id: several runs may have one name."""
+        return f"{' '.join(self.name.split())[:60]} · {self.id}"
+
+    @property
     def is_listed(self) -> bool:
         """Whether it stands in lists of runs: trials and folds stand with their study alone.
 

@@ -70,14 +70,20 @@ def combined(members: Members, method: str, name: str) -> Iterator[Step]:
     chosen = [run for run, weight in zip(members.runs, weights, strict=True) if weight > 0]
     if len(chosen) == 1:
         raise DatasetRefused(
-            f"By the validation images {chosen[0].name} alone is better than with any other.",
+            f"By the validation images {chosen[0].label} alone is better than with any other.",
             "Use it as it is, combine others, or choose mean.",
         )
-    out = [run.name for run in members.runs if run not in chosen]
+    out = [run.label for run in members.runs if run not in chosen]
     if out:  # Fewer members share more images.
         members, weights = gathered([run.id for run in chosen]), weights[weights > 0]
     together = yield from made(members, weights)
     notes = [f"Left out, as they do not help on validation: {', '.join(out)}."] if out else []
+    if not (members.parts == "val").any():
+        notes.append(
+            "Its members share too few validation images to calibrate it by: what it says is the "
+            "mean of what they say. With one division of the images (the same seed, or one that is "
+            "kept on Data) it would be calibrated."
+        )
     title = f"{WAYS[method].title} of {len(chosen)} on {members.dataset.name}"
     facts: Json = {"kind": method, "members": [run.id for run in chosen], "name": name or title}
     run = written(
@@ -135,9 +141,10 @@ def weighed(members: Members, method: str) -> np.ndarray:
     probabilities, labels = members.held_out("val")
     if way.needs_validation and not len(labels):
         raise DatasetRefused(
-            "No image is validation for all of these runs, so that nothing says how much each "
-            "should count.",
-            "Choose mean. The models of a cross-validation have no validation images in common.",
+            "Too few images are validation for all of these runs, so that nothing says how much "
+            "each should count.",
+            "Choose mean. The models of a cross-validation share none, and runs with other seeds "
+            "few: keep a division on Data to train with.",
         )
     return way.weigh(probabilities, labels)
 
@@ -200,8 +207,8 @@ def told(gain: Gain | None) -> list[str]:
     if gain is None:
         return []
     reference = (
-        f"its best member by validation ({all_runs.load(gain.against).name})" if gain.against
-        else "the mean of its members (no validation images say which is best)"
+        f"its best member by validation ({all_runs.load(gain.against).label})" if gain.against
+        else "the mean of its members (too few shared validation images say which is best)"
     )  # fmt: skip
     low, high = gain.log_loss.low or 0.0, gain.log_loss.high or 0.0
     verdict = "It helps" if low > 0 else "It harms" if high < 0 else "It may help or not"

@@ -28,6 +28,8 @@ from core.training.fit import milliseconds
 
 PARTS = ("test", "val", "train")
 MOST_MEMBERS = 50
+# Fewer validation images that all runs share say nothing, unless a run has no more itself.
+LEAST_SHARED = 10
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def gathered(ids: Sequence[str]) -> Members:
     """The runs with what they say of the images that all have scored.
 
     An image is test only if it is test, or was kept out, for all of them; validation only if it
-    is that for all. Any other is train: some member has learned from it, or was chosen by it.
+    is that for all, and there are enough of these. Any other is train: some member has learned
+    from it, or was chosen by it.
     Raises: RecipeRefused, DatasetRefused, NotFound.
     """
     found = [runs.load(one) for one in dict.fromkeys(ids)]
@@ -74,6 +77,8 @@ def gathered(ids: Sequence[str]) -> Members:
     every = np.stack([one.split for one in ordered])
     test = np.isin(every.astype(str), ("test", "kept")).all(axis=0)
     chosen_by = (every == "val").all(axis=0)
+    if chosen_by.sum() < min(LEAST_SHARED, *((one.split == "val").sum() for one in stored)):
+        chosen_by[:] = False
     parts = np.where(test, "test", np.where(chosen_by, "val", "train")).astype(object)
     scores = [replace(one, split=parts) for one in ordered]
     return Members(found, runs.data_of(found[0]), scores, positions)
@@ -92,22 +97,22 @@ def check(found: list[Run]) -> None:
     unfinished = next((run for run in found if runs.state_of(run) != "finished"), None)
     if unfinished is not None:
         raise RecipeRefused(
-            f"{unfinished.name} is {runs.state_of(unfinished)}, and may still change.",
+            f"{unfinished.label} is {runs.state_of(unfinished)}, and may still change.",
             "Wait for it, or resume it.",
         )
     nested = next((run for run in found if run.members), None)
     if nested is not None:
-        raise RecipeRefused(f"{nested.name} is an ensemble itself.", "Choose its members instead.")
+        raise RecipeRefused(f"{nested.label} is an ensemble itself.", "Choose its members instead.")
     first = found[0]
     for run in found[1:]:
         if (run.dataset, run.revision) != (first.dataset, first.revision):
             raise DatasetRefused(
-                f"{first.name} and {run.name} learned from different images.",
+                f"{first.label} and {run.label} learned from different images.",
                 "Combine runs on one revision of one dataset.",
             )
         if run.classes != first.classes:
             raise DatasetRefused(
-                f"{first.name} and {run.name} know different classes.", "Combine others."
+                f"{first.label} and {run.label} know different classes.", "Combine others."
             )
 
 

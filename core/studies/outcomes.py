@@ -17,7 +17,7 @@ from core.storage import Json
 from core.studies import study as studies
 from core.studies.methods import METHODS
 from core.studies.plan import Plan, read_plan
-from core.studies.search import BASE, WINNER, best_of, seconds_at_work, short
+from core.studies.search import WINNER, base_of, best_of, seconds_at_work, short
 from core.studies.study import Study
 from core.studies.trials import COMPLETE, as_trial, records_of
 
@@ -80,26 +80,12 @@ def live_row(member: str, run: Run, over: set[str]) -> Json | None:
     }  # fmt: skip
 
 
-def base_of(study: Study, plan: Plan, members: dict[str, Run]) -> float | None:
-    """The figure of the recipe as it was."""
-    if "base" in study.result:
-        value: float | None = study.result["base"]
-        return value
-    found = [
-        figures for name, run in members.items() if name.partition(".")[0] == BASE
-        and (figures := runs.result_of(run.events()).get("test" if plan.folds else "val"))
-    ]  # fmt: skip
-    if len(found) < max(1, plan.folds):
-        return None
-    total = sum(one["n"] for one in found)
-    return float(sum(one[plan.metric] * one["n"] for one in found) / total)
-
-
 def seconds_left(plan: Plan, records: list[Json], seconds: float) -> float | None:
-    """The time to the last trial, or to the end of the budget, whichever comes first."""
+    """The time to the last trial or the end of the budget, whichever is first, and the winner."""
     if not records or not seconds:
         return plan.budget - seconds if plan.budget else None
-    by_trials = (plan.trials - len(records)) * seconds / len(records)
+    # The recipe as it was is done, and the winner to come.
+    by_trials = (plan.trials - len(records) + 1) * seconds / (len(records) + 1)
     return max(0.0, min(by_trials, plan.budget - seconds) if plan.budget else by_trials)
 
 

@@ -15,6 +15,8 @@ from core.studies.trials import COMPLETE, PRUNED
 STATES = {COMPLETE: ("trained to its end", "circle"), PRUNED: ("given up early", "x")}
 # From bad to good: dark is good, as everywhere on these pages.
 SCALE = "Blues"
+# So few trials each have a tick of their own.
+FEW = 12
 
 
 def history(found: Progress) -> go.Figure:
@@ -42,6 +44,8 @@ def history(found: Progress) -> go.Figure:
             annotation_text="the recipe as it was", annotation_font_size=11,
         )  # fmt: skip
     chart.update_xaxes(title="trial", rangemode="tozero")
+    if len(found.records) < FEW:
+        chart.update_xaxes(dtick=1)
     chart.update_yaxes(title=title)
     return chart
 
@@ -97,7 +101,7 @@ def axis(found: Progress, values: list[object], name: str) -> dict[str, object]:
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         numbers = [float(v) for v in values]  # type: ignore[arg-type]
         if not one.log:
-            return {"label": label, "values": numbers}
+            return {"label": label, "values": numbers, "tickformat": ".3g"}
         powers = [log10(v) for v in numbers]
         ticks = [tick for tick in range(-12, 13) if min(powers) <= tick <= max(powers)]
         ends = [] if len(ticks) > 1 else [min(powers), max(powers)]

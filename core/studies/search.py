@@ -17,7 +17,7 @@ from core.errors import HeadstartError
 from core.runs import engine
 from core.runs import run as runs
 from core.runs.engine import Engine
-from core.runs.run import Place
+from core.runs.run import Place, Run
 from core.schema import Recipe
 from core.storage import Json, read_json, write_json
 from core.studies import study as studies
@@ -291,14 +291,32 @@ def best_of(plan: Plan, records: list[Json]) -> Json | None:
     return best
 
 
+def is_better(plan: Plan, best: Json | None, base: float | None) -> bool:
+    """Whether a trial is better than the recipe as it was, as far as that is known."""
+    return best is not None and (base is None or plan.judge.better(best["values"][0], base))
+
+
+def base_of(study: Study, plan: Plan, members: dict[str, Run]) -> float | None:
+    """The figure of the recipe as it was."""
+    if "base" in study.result:
+        value: float | None = study.result["base"]
+        return value
+    found = [
+        figures for name, run in members.items() if name.partition(".")[0] == BASE
+        and (figures := runs.result_of(run.events()).get("test" if plan.folds else "val"))
+    ]  # fmt: skip
+    if len(found) < max(1, plan.folds):
+        return None
+    total = sum(one["n"] for one in found)
+    return float(sum(one[plan.metric] * one["n"] for one in found) / total)
+
+
 def judged(search: Search) -> Iterator[None]:
     """Train the best recipe as an ordinary run, and write down what the search came to."""
     best, base = best_of(search.plan, search.ledger.records), look_at_base(search)
     if base is not None and not math.isfinite(base):
         base = None  # It was stopped before its end.
-    wins = best is not None and (
-        base is None or search.plan.judge.better(best["values"][0], base)
-    )  # fmt: skip
+    wins = is_better(search.plan, best, base)
     facts: Json = {
         "base": base,
         "number": best["number"] if best and wins else None,
@@ -349,8 +367,9 @@ def winner_recipe(study: Study) -> Recipe:
         return applied(study.recipe, result["params"])
     from core.studies.trials import records_of
 
-    best = best_of(read_plan(study.plan, study.recipe), records_of(study))
-    return applied(study.recipe, best["params"] if best else {})
+    plan = read_plan(study.plan, study.recipe)
+    best, base = best_of(plan, records_of(study)), base_of(study, plan, studies.members(study))
+    return applied(study.recipe, best["params"] if best and is_better(plan, best, base) else {})
 
 
 def start_winner(study: Study) -> runs.Run:

@@ -38,7 +38,8 @@ def stirred(members: Members, name: str) -> Iterator[Step]:
     probabilities, labels = members.held_out("val")
     if not len(labels):
         raise DatasetRefused(
-            "No image is validation for all of these runs.", "Combine runs with the same split."
+            "Too few images are validation for all of these runs.",
+            "Combine runs with the same division of the images, or choose mean.",
         )
     loaded = [classifiers.load(run.model) for run in members.runs]
     check_alike(members.runs, loaded)
@@ -53,15 +54,15 @@ def stirred(members: Members, name: str) -> Iterator[Step]:
             chosen, best = [*chosen, candidate], value
     if len(chosen) == 1:
         raise DatasetRefused(
-            f"By the validation images {members.runs[order[0]].name} alone is better than any mean "
-            "of weights.",
+            f"By the validation images {members.runs[order[0]].label} alone is better than any "
+            "mean of weights.",
             "Use it as it is, or average what the runs say: mean, weighted or greedy.",
         )
     made = with_weights(loaded[order[0]], averaged([weights[k] for k in chosen]))
     found, features = yield from scored(made, members)
     used = [members.runs[k] for k in chosen]
     note = f"The weights of {len(chosen)} of {len(order)} runs are averaged: " + ", ".join(
-        run.name for run in used
+        run.label for run in used
     )
     origin: Json = {"soup": [run.id for run in used], "dataset": members.dataset.digest,
                     "revision": members.dataset.revision}  # fmt: skip
@@ -85,7 +86,7 @@ def check_alike(found: Sequence[Run], loaded: Sequence[Classifier]) -> None:
         other = shapes_of(one) != first or head_of(run) != head
         if other or head.get("kind") in NO_MEAN or one.preprocessing != loaded[0].preprocessing:
             raise RecipeRefused(
-                f"{found[0].name} and {run.name} differ in backbone, head or image size: their "
+                f"{found[0].label} and {run.label} differ in backbone, head or image size: their "
                 "weights cannot be averaged.",
                 "Choose mean, weighted or greedy, which average what the runs say.",
             )

@@ -70,6 +70,30 @@ def test_an_ensemble_says_the_mean_of_what_its_members_say(members):
     assert [share.run for share in classifiers.shares_of(run.model)] == [m.id for m in members]
 
 
+def test_a_few_validation_images_that_all_share_choose_nothing(dataset, monkeypatch):
+    every = [trained(dataset), trained(dataset, "seed=1")]
+    assert len(gathering.gathered([run.id for run in every]).held_out("val")[1]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(gathering, "LEAST_SHARED", 1)
+        few = len(gathering.gathered([run.id for run in every]).held_out("val")[1])
+    assert 0 < few < gathering.LEAST_SHARED
+    with pytest.raises(DatasetRefused, match="Too few images are validation"):
+        combine(every, "weighted")
+    run = combine(every)
+    assert run.temperature == 1.0
+    assert "too few validation images" in " ".join(ensemble.notes_of(run))
+    assert ensemble.gain(run).against == ""
+    same = combine([every[0], trained(dataset, "head.kind=mlp")])
+    assert ensemble.gain(same).against in same.members
+
+
+def test_members_of_one_name_are_told_apart(dataset):
+    every = [trained(dataset), trained(dataset, "head.kind=mlp")]
+    run = combine(every)
+    (said,) = [line for line in ensemble.told(ensemble.gain(run)) if "by validation" in line]
+    assert any(f"· {one.id}" in said for one in every)
+
+
 def test_one_that_is_left_out_takes_no_test_images_away(dataset, monkeypatch):
     every = [trained(dataset), trained(dataset, "head.kind=mlp"), trained(dataset, "seed=1")]
     alike = gathering.gathered([run.id for run in every[:2]]).held_out("test")[1]
@@ -148,7 +172,8 @@ def test_a_map_is_the_mean_of_the_members_maps(members):
     np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-5)
 
 
-def test_no_image_that_a_member_learned_from_is_test(dataset):
+def test_no_image_that_a_member_learned_from_is_test(dataset, monkeypatch):
+    monkeypatch.setattr(gathering, "LEAST_SHARED", 1)
     one, other = trained(dataset), trained(dataset, "seed=1")
     stored = [scoring.load(run.predictions) for run in (one, other)]
     parts = [dict(zip(s.images, s.split, strict=True)) for s in stored]

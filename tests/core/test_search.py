@@ -140,6 +140,17 @@ def test_a_grid_tries_every_point_once_and_trains_no_recipe_twice(dataset):
     assert len([m for m in studies.members(study) if m.isdigit()]) == 3
 
 
+def test_numbers_are_numbers_however_they_are_written():
+    text = "optimizer.learning_rate: {low: 1e-4, high: 2E-2, log: true}\nhead.c: [1e+1, 3]"
+    found = {one.name: one for one in space.from_yaml(text, recipe_of())}
+    assert (found["optimizer.learning_rate"].low, found["optimizer.learning_rate"].high) == (
+        1e-4,
+        0.02,
+    )
+    assert found["head.c"].choices == (10.0, 3)
+    assert recipes.from_yaml("optimizer: {learning_rate: 3e-3}").optimizer.learning_rate == 0.003
+
+
 @pytest.mark.parametrize("field", ["seed", "data.fold", "data.keep_test"])
 def test_what_decides_which_images_judge_cannot_be_searched(field):
     with pytest.raises(RecipeRefused, match="which images judge"):

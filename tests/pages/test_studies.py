@@ -11,7 +11,7 @@ from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.worker import work
 from core.storage import append_line
-from core.studies import crossval, ensemble, search, space
+from core.studies import crossval, ensemble, outcomes, search, space, trials
 from core.studies import plan as plans
 from core.studies import study as studies
 from core.studies.plan import Plan
@@ -105,6 +105,22 @@ def test_a_finished_search_shows_its_winner_and_what_matters(dataset):
     assert sorted(table["trial"]) == [0, 1, 2, 3]
     app.button(key=f"take {study.id}").click().run()
     assert "The fields show the recipe that was loaded" in texts(app)
+
+
+def test_the_best_so_far_is_the_recipe_as_it_was_until_a_trial_is_better(dataset):
+    plan = Plan(space.read({"optimizer.learning_rate": [1e-7, 1e-6]}, RECIPE), "grid")
+    study = plans.start(dataset, RECIPE, plan)
+    for _ in search.conduct(study):
+        waiting = queue.first()
+        if len(trials.records_of(study)) == 2:
+            break
+        if waiting is not None and queue.claim("here", waiting):
+            list(work(runs.load(waiting)))
+            queue.release(waiting)
+    assert not study.result
+    assert search.winner_recipe(study) == RECIPE
+    left = outcomes.progress(study).seconds_left
+    assert left is None or left >= 0
 
 
 def test_a_search_is_paused_resumed_stopped_and_deleted(dataset):
