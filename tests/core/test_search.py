@@ -15,7 +15,7 @@ from core import recipe as recipes
 from core.data import importing
 from core.errors import NotNow, RecipeRefused
 from core.processes import kill_with_children
-from core.runs import leaderboard, queue, supervisor
+from core.runs import leaderboard, queue, supervisor, worker
 from core.runs import run as runs
 from core.storage import read_json
 from core.studies import plan as plans
@@ -23,6 +23,7 @@ from core.studies import search, space, trials
 from core.studies import study as studies
 from core.studies.plan import Plan
 from core.studies.study import Study
+from core.training.events import Ended
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
 SMALL = ["image.size=32", "schedule.epochs=4", "schedule.min_steps=0"]
@@ -200,7 +201,7 @@ def test_pausing_begins_nothing_and_stopping_keeps_what_was_found(dataset):
 
 
 def test_a_budget_ends_a_search_and_its_winner_is_still_tested(dataset):
-    study = begun(dataset, trials=500, budget=16.0)
+    study = begun(dataset, trials=500, budget=10.0)
     records = finished(study)
     assert 0 < len(records) < 500
     assert study.result["why_ended"] == "The time was used up."
@@ -212,19 +213,41 @@ def test_a_budget_ends_a_search_and_its_winner_is_still_tested(dataset):
     assert runs.result_of(runs.load(study.result["run"]).events())["test"]["n"] > 0
 
 
-def test_the_recipe_as_it_was_is_not_what_a_cut_training_of_it_says(dataset):
-    study = begun(dataset, recipe=recipe_of("schedule.epochs=2000"), trials=9)
-    wait(lambda: any(run.events() for run in studies.members(study).values()))
-    studies.stop(study)
-    wait(lambda: study.result)
+def test_the_recipe_as_it_was_is_not_what_a_cut_training_of_it_says(dataset, monkeypatch):
+    monkeypatch.setattr(supervisor, "ensure", lambda: None)
+    study = begun(dataset, trials=9)
+    figures = {"val": {"n": 6, "log_loss": 0.5}}
+
+    def stop_midway():
+        base = studies.members(study)["base"]
+        if not study.asked_to_stop and queue.claim("here", base.id):
+            queue.release(base.id)
+            runs.append(base, Ended("stopped", result=figures))
+            studies.stop(study)
+
+    conducted(study, stop_midway)
+    assert runs.result_of(studies.members(study)["base"].events()) == figures
     assert study.result["reason"] == "stopped"
     assert study.result["base"] is None and study.result["value"] is None
     assert runs.state_of(studies.members(study)["base"]) == "stopped"
 
 
-def test_a_budget_that_the_recipe_as_it_was_uses_up_tries_nothing(dataset):
-    study = begun(dataset, trials=9, budget=0.01)
-    assert finished(study) == []
+def conducted(study: Study, meanwhile=lambda: None) -> None:
+    """Search in this process, which also trains what is queued."""
+    for _ in search.conduct(study):
+        meanwhile()
+        waiting = queue.first()
+        if waiting is not None and queue.claim("here", waiting):
+            list(worker.work(runs.load(waiting)))
+            queue.release(waiting)
+
+
+def test_a_budget_that_the_recipe_as_it_was_uses_up_tries_nothing(dataset, monkeypatch):
+    monkeypatch.setattr(supervisor, "ensure", lambda: None)
+    study = begun(dataset, trials=9, budget=1.0)
+    search.note_seconds(study, 2.0)
+    conducted(study)
+    assert trials.records_of(study) == []
     assert study.result["base"] > 0 and study.result["number"] is None
     assert set(studies.members(study)) == {"base", "winner"}
 

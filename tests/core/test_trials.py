@@ -23,7 +23,7 @@ NUMBERS = {
     "head.hidden": {"low": 8, "high": 64, "step": 8},
 }
 LISTS = {"head.kind": ["linear", "mlp"], "optimizer.name": ["adam", "sgd"], "head.dropout": [0.1]}
-TOLD, SEED = 6, 3
+TOLD, SEED = 5, 3
 WRITES = ("create_new_trial", "set_trial_param", "set_trial_system_attr")
 
 
