@@ -16,6 +16,7 @@ from core.errors import HeadstartError, NotFound
 from core.runs import run as runs
 from core.storage import Json
 from core.studies import crossval as crossvals
+from core.studies import outcomes
 from core.studies import plan as plans
 from core.studies import search as searches
 from core.studies import space as spaces
@@ -171,7 +172,7 @@ def search_line(study: Study, number: int) -> str:
         return ""
     record = records[number]
     values = " ".join(f"{value:.4f}" for value in record["values"] or [])
-    params = " ".join(f"{k}={searches.short(v)}" for k, v in record["params"].items())
+    params = " ".join(f"{k}={outcomes.short(v)}" for k, v in record["params"].items())
     ending = values or record["state"]
     return f"trial {record['number']:>3}  {ending:<10} {record['seconds']:>6.1f} s  {params}"
 
@@ -206,7 +207,7 @@ def in_words(study: Study) -> str:
     state, result = studies.state_of(study), study.result
     lines = [f"{study.id} {state}: {study.name}"]
     if study.kind == "search" and result:
-        lines += searches.told(study)
+        lines += outcomes.told(study)
     elif result:
         lines += crossvals.told(study)
     if result.get("run"):

@@ -185,7 +185,7 @@ def summary(study: Study, found: Progress) -> None:
     columns[3].metric("Time at work" if over else "Time left",
                       widgets.duration(found.seconds if over else left))  # fmt: skip
     if study.result.get("reason") in ("finished", "stopped"):
-        st.success("\n\n".join(map(widgets.plain, searches.told(study))), icon=":material/flag:")
+        st.success("\n\n".join(map(widgets.plain, outcomes.told(study))), icon=":material/flag:")
     winner(study, found)
 
 

@@ -10,7 +10,7 @@ from core.errors import HeadstartError
 from core.evaluation import charts
 from core.runs import run as runs
 from core.runs.run import Run
-from core.runs.status import Status, status_of
+from core.runs.status import Status, status_of, table
 from core.training.events import Event, Note, epochs_of, steps_of
 from core.training.remedies import in_words
 from pages import widgets
@@ -194,7 +194,7 @@ def details(run: Run) -> None:
 def every_run(found: list[Run]) -> None:
     """All runs as a table."""
     st.subheader("All runs")
-    st.dataframe(runs.table(found), hide_index=True, alt="All runs", column_config={
+    st.dataframe(table(found), hide_index=True, alt="All runs", column_config={
         "test accuracy": st.column_config.NumberColumn(format="percent"),
         "low": st.column_config.NumberColumn("95 % from", format="percent"),
         "high": st.column_config.NumberColumn("to", format="percent"),

@@ -389,28 +389,3 @@ def log_of(run: Run) -> str:
 def recipe_text(run: Run) -> str:
     """The run's recipe as YAML."""
     return recipes.to_yaml(run.recipe)
-
-
-def table(found: Iterable[Run]) -> list[Json]:
-    """One row a run: what the list of runs shows."""
-    rows = []
-    for run in found:
-        events = run.events()
-        test = result_of(events).get("test", {})
-        rows.append(
-            {
-                "run": run.name,
-                "state": state_of(run, events),
-                "dataset": run.dataset_name,
-                "revision": run.revision,
-                "backbone": run.recipe.backbone.name,
-                "technique": run.technique,
-                "test accuracy": test.get("accuracy"),
-                "low": test.get("accuracy_low"),
-                "high": test.get("accuracy_high"),
-                "n": test.get("n"),
-                "created": datetime.fromisoformat(run.created),
-                "id": run.id,
-            }
-        )
-    return rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from core.runs import queue
-from core.runs.run import Run, State, state_of
+from core.runs.run import Run, State, result_of, state_of
+from core.storage import Json
 from core.training.events import EpochEnded, Event, Progress, Started
 
 
@@ -81,3 +83,28 @@ def seconds_left(run: Run, events: list[Event], current: Progress) -> float | No
         return None
     images = started.images["train"] * epoch_zero.epochs * (1 - current.done / current.total)
     return images / current.images_per_second
+
+
+def table(found: Iterable[Run]) -> list[Json]:
+    """One row a run: what the list of runs shows."""
+    rows = []
+    for run in found:
+        events = run.events()
+        test = result_of(events).get("test", {})
+        rows.append(
+            {
+                "run": run.name,
+                "state": state_of(run, events),
+                "dataset": run.dataset_name,
+                "revision": run.revision,
+                "backbone": run.recipe.backbone.name,
+                "technique": run.technique,
+                "test accuracy": test.get("accuracy"),
+                "low": test.get("accuracy_low"),
+                "high": test.get("accuracy_high"),
+                "n": test.get("n"),
+                "created": datetime.fromisoformat(run.created),
+                "id": run.id,
+            }
+        )
+    return rows

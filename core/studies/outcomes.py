@@ -17,7 +17,7 @@ from core.storage import Json
 from core.studies import study as studies
 from core.studies.methods import METHODS
 from core.studies.plan import Plan, read_plan
-from core.studies.search import WINNER, base_of, best_of, seconds_at_work, short
+from core.studies.search import WINNER, base_of, best_of, seconds_at_work
 from core.studies.study import Study
 from core.studies.trials import COMPLETE, as_trial, records_of
 
@@ -172,3 +172,30 @@ def _importance(study_id: str, n: int) -> tuple[tuple[str, float], ...]:
 def method_title(plan: Plan) -> str:
     """How a search chooses, in words."""
     return METHODS[plan.method].title
+
+
+def short(value: object) -> str:
+    """A value as a table shows it."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def told(study: Study) -> list[str]:
+    """What a search came to, in sentences."""
+    result, plan = study.result, read_plan(study.plan, study.recipe)
+    title = plan.judge.title
+    if result.get("value") is None:
+        return [f"{result['why_ended']} No trial came to its end."]
+    lines = [result["why_ended"]]
+    if result["number"] is None:
+        lines.append(
+            f"No trial was better than the recipe as it was ({title} {result['base']:.4f})."
+        )
+    else:
+        params = ", ".join(f"{name}={short(value)}" for name, value in result["params"].items())
+        before = (
+            f"; the recipe as it was: {result['base']:.4f}" if result["base"] is not None else ""
+        )
+        lines.append(
+            f"Best: trial {result['number']}, {title} {result['value']:.4f}{before}. {params}"
+        )
+    return lines

@@ -375,30 +375,3 @@ def winner_recipe(study: Study) -> Recipe:
 def start_winner(study: Study) -> runs.Run:
     """Train the best recipe that a search has found so far as an ordinary run."""
     return runs.start(study.data(), winner_recipe(study))
-
-
-def short(value: object) -> str:
-    """A value as a table shows it."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def told(study: Study) -> list[str]:
-    """What a search came to, in sentences."""
-    result, plan = study.result, read_plan(study.plan, study.recipe)
-    title = plan.judge.title
-    if result.get("value") is None:
-        return [f"{result['why_ended']} No trial came to its end."]
-    lines = [result["why_ended"]]
-    if result["number"] is None:
-        lines.append(
-            f"No trial was better than the recipe as it was ({title} {result['base']:.4f})."
-        )
-    else:
-        params = ", ".join(f"{name}={short(value)}" for name, value in result["params"].items())
-        before = (
-            f"; the recipe as it was: {result['base']:.4f}" if result["base"] is not None else ""
-        )
-        lines.append(
-            f"Best: trial {result['number']}, {title} {result['value']:.4f}{before}. {params}"
-        )
-    return lines

@@ -309,6 +309,7 @@ def test_a_class_may_have_a_name_in_any_letters(insects: Dataset):
 def test_a_run_is_pinned_to_its_revision(insects: Dataset):
     from core import recipe as recipes
     from core.runs import run as runs
+    from core.runs import status
 
     run = runs.create(insects, recipes.preset("quick"))
     corrected = journal.record(insects.id, {"action": "exclude", "names": ["ants/0.jpg"]})
@@ -316,7 +317,7 @@ def test_a_run_is_pinned_to_its_revision(insects: Dataset):
     later = runs.create(corrected, recipes.preset("quick"))
     assert (later.revision, later.digest) == (2, corrected.digest)
     assert runs.data_of(runs.load(later.id)).digest == corrected.digest
-    assert [row["revision"] for row in runs.table([run, later])] == [1, 2]
+    assert [row["revision"] for row in status.table([run, later])] == [1, 2]
 
 
 def test_the_same_training_on_another_revision_is_another_run(insects: Dataset, monkeypatch):
