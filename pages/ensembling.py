@@ -23,8 +23,8 @@ def view(dataset: Dataset) -> None:
     """Put runs together, or look at what was put together."""
     st.caption(
         "Several classifiers are often right where each alone is wrong. Their probabilities are "
-        "averaged; the price is the time of all of them. Runs with other seeds, backbones or folds "
-        "bring most."
+        "averaged; the price is the time of all of them. Runs with other backbones, augmentations "
+        "or folds bring most."
     )
     scored = [run for run in leaderboard.scored_runs(dataset.id) if run.is_listed]
     single = [run for run in scored if run.kind == "training"]

@@ -17,6 +17,8 @@ STATES = {COMPLETE: ("trained to its end", "circle"), PRUNED: ("given up early",
 SCALE = "Blues"
 # So few trials each have a tick of their own.
 FEW = 12
+# Ticks of a logarithmic axis that are nearer, in powers of ten, would lie on each other.
+NEAR = 0.2
 
 
 def history(found: Progress) -> go.Figure:
@@ -83,9 +85,9 @@ def parallel(found: Progress) -> go.Figure:
         dimensions=axes,
         line={"color": values, "colorscale": SCALE, "showscale": False,
               "reversescale": not found.plan.judge.larger_is_better},
-        labelangle=-20, labelside="bottom",
+        labelangle=-20, labelside="top",
     )  # fmt: skip
-    chart.update_layout(margin={"l": 60, "r": 60, "t": 56, "b": 100})
+    chart.update_layout(margin={"l": 60, "r": 60, "t": 130, "b": 40})
     return chart
 
 
@@ -104,7 +106,8 @@ def axis(found: Progress, values: list[object], name: str) -> dict[str, object]:
             return {"label": label, "values": numbers, "tickformat": ".3g"}
         powers = [log10(v) for v in numbers]
         ticks = [tick for tick in range(-12, 13) if min(powers) <= tick <= max(powers)]
-        ends = [] if len(ticks) > 1 else [min(powers), max(powers)]
+        far = (end for end in (min(powers), max(powers)) if all(abs(end - t) > NEAR for t in ticks))
+        ends = list(dict.fromkeys(far))  # An axis is drawn from its first tick to its last.
         return {
             "label": label, "values": powers, "tickvals": [*ticks, *ends],
             "ticktext": [f"{10**tick:.2g}" for tick in (*ticks, *ends)],
