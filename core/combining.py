@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.asking import AsJson, found_run
 from core.errors import HeadstartError
-from core.models.classifier import shares_of
 from core.runs import run as runs
 from core.runs.run import Run
 from core.storage import Json
-from core.studies import ensemble as ensembles
-from core.studies.ensemble import Gain
 from core.studies.weighing import SOUP, SOUP_HELP, WAYS
 from core.telling import accuracy_text, say
+
+if TYPE_CHECKING:
+    from core.studies.ensemble import Gain
 
 app = typer.Typer()
 HELP = " ".join(f"{name}: {way.help}" for name, way in WAYS.items()) + f" {SOUP}: {SOUP_HELP}"
@@ -32,6 +32,8 @@ def ensemble(
     """Put several runs together to one classifier, which stands in the list of runs as they do."""
     for run_id in run_ids:
         found_run(run_id)
+    from core.studies import ensemble as ensembles
+
     result: Json | None = None
     for step in ensembles.steps(lambda: False, runs=run_ids, method=method, name=name):
         result = step.result
@@ -44,6 +46,8 @@ def ensemble(
 
 def facts_of(run: Run, gain: Gain | None) -> Json:
     """The JSON of an ensemble."""
+    from core.models.classifier import shares_of
+
     return {
         "run": run.id, "name": run.name, "kind": run.kind,
         "members": [asdict(one) for one in shares_of(run.model)],
@@ -53,6 +57,8 @@ def facts_of(run: Run, gain: Gain | None) -> Json:
 
 def lines_of(run: Run, gain: Gain | None) -> list[str]:
     """An ensemble in words: its members, its figures, what it gains and costs."""
+    from core.studies import ensemble as ensembles
+
     figures = runs.result_of(run.events())
     lines = [f"{run.id}  {accuracy_text(figures['test'])}  "
              f"{figures['milliseconds']:.1f} ms an image  {run.name}"]  # fmt: skip

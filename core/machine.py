@@ -8,9 +8,29 @@ import os
 import platform
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+    late_numpy, late_pandas = numpy, pandas
+else:
+
+    class Late(ModuleType):
+        """A library that is imported when something of it is first used."""
+
+        def __getattr__(self, name: str) -> object:
+            """What the library has under this name."""
+            return getattr(import_module(self.__name__), name)
+
+    # Half a second that a list of runs, a help text or a supervisor never needs.
+    late_numpy, late_pandas = Late("numpy"), Late("pandas")
 
 # glibc's names for the two thresholds (malloc.h).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
-import pandas as pd
 
 from core import machine
 from core.auditing import duplicates, faults, findings, giveaways, labels, looks, outliers, seen
@@ -24,6 +23,7 @@ from core.data.dataset import Dataset
 from core.errors import HeadstartError
 from core.evaluation import scores as scoring
 from core.jobs import Step
+from core.machine import late_pandas as pd
 from core.models.ranking import Doing
 from core.runs import run as runs
 from core.storage import read_json

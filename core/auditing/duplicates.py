@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 
 from core.auditing.findings import Finding, Group
+from core.machine import late_pandas as pd
 
 
 def found(table: pd.DataFrame, near: np.ndarray, parts: np.ndarray) -> list[Finding]:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from core.auditing.findings import Finding, Group
+from core.machine import late_pandas as pd
 
 # Brightness, 0–1: as cleanvision has them.
 BRIGHTEST_OF_DARK, DARKEST_OF_BRIGHT = 0.32, 0.95

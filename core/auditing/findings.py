@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from core.auditing.kinds import KINDS
 from core.data import dataset as datasets
 from core.data import journal
 from core.data.dataset import Dataset
+from core.machine import late_pandas as pd
 from core.storage import Json, read_json, write_json
 
 # Kinds that follow from labels and parts: an image that got others is no longer meant.

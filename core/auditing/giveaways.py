@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from core.auditing.faults import COLOR_OF_GRAY
 from core.auditing.findings import Finding, Group
 from core.auditing.kinds import FEW_IMAGES
+from core.machine import late_pandas as pd
 
 # Correlation (Matthews 1975) between being of a class and being taken for it, and chance of luck.
 LEAST_CORRELATION, LUCK = 0.6, 1e-4

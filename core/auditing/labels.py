@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from core.auditing.findings import Finding, Group
 from core.auditing.outliers import nearest_of
 from core.evaluation import calibration
+from core.machine import late_pandas as pd
 from core.models import probe
 
 # Penalties of the ridge that are tried, as shares of the features' total variance.

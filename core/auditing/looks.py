@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from core import machine
@@ -21,6 +20,7 @@ from core.data import images
 from core.data.dataset import Dataset
 from core.data.loader import threaded
 from core.errors import ImageRefused
+from core.machine import late_pandas as pd
 from core.storage import whole_file
 
 SIDE = 128

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
-import pandas as pd
 
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused
 from core.jobs import Step
+from core.machine import late_pandas as pd
 from core.storage import whole_file
 
 # Enough to keep what tells images apart; t-SNE's own authors take as many.

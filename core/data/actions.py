@@ -12,14 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from core.data import grouping, replay, split
 from core.data.dataset import Dataset
 from core.data.replay import Lines
 from core.data.state import State
 from core.errors import DatasetRefused, NotFound, NotNow
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.storage import Json
 
 USUAL_SHARES = (0.7, 0.15, 0.15)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import numpy as np
-
 from core import machine
+from core.machine import late_numpy as np
 
 SIDE = 64
 

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from core.data import dataset as datasets
 from core.data import grouping, journal, names, replay, signatures, split, twins
 from core.data.actions import Before
 from core.data.dataset import Dataset
 from core.data.noticing import OF_UPLOAD, Seen, counted, notes
 from core.errors import HeadstartError
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.settings import settings
 from core.storage import Json, read_json, sync_folder, sync_tree, write_json
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from core.data import dataset as datasets
+from core.machine import late_pandas as pd
 from core.storage import Json
 
 # What of an image may differ between two revisions, and what that is called.

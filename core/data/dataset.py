@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import pandas as pd
-
 from core.data import noticing, replay
 from core.data.state import COLUMNS, LATER_COLUMNS
 from core.errors import NotFound
+from core.machine import late_pandas as pd
 from core.settings import settings
 from core.storage import Json, checked_id, read_json, write_json
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import numpy as np
-
 from core.data import grouping, split
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused
+from core.machine import late_numpy as np
 from core.schema import Recipe
 
 # Images that no fold holds: a test that was given, or is to be kept for the end.

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import numpy as np
-import pandas as pd
-
 from core.errors import DatasetRefused
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 
 LONGEST_PATTERN = 200
 PATTERN_SECONDS = 10.0

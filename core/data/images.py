@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from posixpath import splitext
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from core.data import strangers
 from core.errors import ImageRefused
+from core.machine import late_numpy as np
 from core.settings import Settings, settings
 
 ENDINGS = {

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from filelock import Timeout
 
 from core.data import dataset as datasets
@@ -25,6 +23,8 @@ from core.data.actions import LONGEST_WHO, Before, clean_text, divided, shares_o
 from core.data.comparing import compare as compare
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused, HeadstartError, MachineRefused, NotNow
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.settings import settings
 from core.storage import Json, append_line, cut_lines, held, whole_file
 

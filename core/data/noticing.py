@@ -8,10 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import pandas as pd
-
 from core.data.labels import Placed
 from core.data.layout import is_junk
+from core.machine import late_pandas as pd
 from core.storage import Json
 
 MOST_NAMED = 5

@@ -11,11 +11,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from core.data.state import State, joined, state_of, with_columns
 from core.errors import DatasetRefused
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.storage import Json, read_lines
 
 Lines = Sequence[Json]

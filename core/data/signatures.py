@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from core import machine
 from core.data import images
 from core.data.dataset import Dataset
 from core.errors import HeadstartError, MachineRefused
+from core.machine import late_numpy as np
 from core.storage import in_turn
 
-RECORD = np.dtype([("sha256", "S64"), ("gray", "u1", (images.GRAY_SIDE, images.GRAY_SIDE))])
-GRAY_AT: int = RECORD.fields["gray"][1]  # type: ignore[index]
+# One image's record: the characters of its content's hash, then its gray picture.
+HASH_BYTES, GRAY_BYTES = 64, images.GRAY_SIDE**2
+RECORD_BYTES = HASH_BYTES + GRAY_BYTES
 BLOCK = 256
 
 
@@ -36,7 +36,7 @@ def written(folder: Path) -> Iterator[Callable[[str, np.ndarray], None]]:
         with file_of(folder).open("ab") as file:
 
             def add(sha256: str, gray: np.ndarray) -> None:
-                file.write(np.array((sha256.encode(), gray), dtype=RECORD).tobytes())
+                file.write(np.array((sha256.encode(), gray), dtype=record_type()).tobytes())
 
             yield add
     except OSError as error:
@@ -46,6 +46,12 @@ def written(folder: Path) -> Iterator[Callable[[str, np.ndarray], None]]:
         ) from error
 
 
+def record_type() -> np.dtype[np.void]:
+    """How numpy reads a record."""
+    gray = (images.GRAY_SIDE, images.GRAY_SIDE)
+    return np.dtype([("sha256", f"S{HASH_BYTES}"), ("gray", "u1", gray)])
+
+
 def file_of(folder: Path) -> Path:
     """Where a dataset's signatures lie."""
     return folder / "signatures.bin"
@@ -53,8 +59,8 @@ def file_of(folder: Path) -> Path:
 
 def mend(path: Path) -> None:
     """Cut off a record that a killed writer left unfinished."""
-    if path.exists() and path.stat().st_size % RECORD.itemsize:
-        os.truncate(path, path.stat().st_size // RECORD.itemsize * RECORD.itemsize)
+    if path.exists() and path.stat().st_size % RECORD_BYTES:
+        os.truncate(path, path.stat().st_size // RECORD_BYTES * RECORD_BYTES)
 
 
 class Signatures:
@@ -77,7 +83,7 @@ class Signatures:
         flat = found.reshape(places.size, images.GRAY_SIDE**2)
         with self.path.open("rb", buffering=0) as file:
             for picture, place in zip(flat, places.ravel().tolist(), strict=True):
-                file.seek(place * RECORD.itemsize + GRAY_AT)
+                file.seek(place * RECORD_BYTES + HASH_BYTES)
                 file.readinto(picture.data)
         return found
 
@@ -93,11 +99,13 @@ class Signatures:
 
 def hashes_in(path: Path) -> np.ndarray:
     """The hashes of all whole records of a file, K S64; read some records at a time."""
-    count = path.stat().st_size // RECORD.itemsize if path.exists() else 0
-    found = np.empty(count, RECORD["sha256"])
+    count = path.stat().st_size // RECORD_BYTES if path.exists() else 0
+    found = np.empty(count, f"S{HASH_BYTES}")
     for start in range(0, count, BLOCK):
-        offset, most = start * RECORD.itemsize, min(BLOCK, count - start)
-        found[start : start + most] = np.fromfile(path, RECORD, most, offset=offset)["sha256"]
+        offset, most = start * RECORD_BYTES, min(BLOCK, count - start)
+        found[start : start + most] = np.fromfile(path, record_type(), most, offset=offset)[
+            "sha256"
+        ]
     return found
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
-
 from core.data import grouping, replay
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 
 PARTS = ("train", "val", "test")
 # The parts that a run scores at its end: with folds, some images are kept out of all of them.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
-import pandas as pd
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 
 COLUMNS = (
     "name", "label", "part", "sha256", "width", "height", "bytes", "format", "remarks", "group",

@@ -19,14 +19,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-import pandas as pd
-
 from core import machine
 from core.data import alignment, signatures
 from core.data.alignment import Grays
 from core.data.dataset import Dataset
 from core.data.grouping import NAME_LENGTH
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.storage import Json
 
 # Cosines of the low-pass below which no pair is looked at: 95 % of copies changed in every way at

@@ -11,15 +11,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-import pandas as pd
-
 from core.evaluation import counts as counting
 from core.evaluation import metrics
 from core.evaluation.counts import Counts, Measure
 from core.evaluation.intervals import Z95, Figure, of_mean, variance, wilson
 from core.evaluation.metrics import Kind
 from core.evaluation.scores import Scores
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.storage import Json
 
 # p below which one is called better, and below which it is not counted out; images that are few.

@@ -6,11 +6,11 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pandas as pd
 import plotly.graph_objects as go
 
 from core.data.split import PARTS
 from core.evaluation.curves import Curve
+from core.machine import late_pandas as pd
 from core.training.events import PHASES, EpochEnded, Step
 
 PART_TITLES = {"train": "training", "val": "validation", "test": "test"}

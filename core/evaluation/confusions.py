@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from core.evaluation.charts import figure, shown
+from core.machine import late_pandas as pd
 
 # Classes up to which a table's cells are colored: Streamlit takes 262,144 of them.
 MOST_STYLED = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
+from core.machine import late_numpy as np
 
 BOOTSTRAPS = 1000
 # Images added to each class in a drawing.
@@ -25,7 +25,7 @@ class Counts:
     truths: np.ndarray
 
 
-Measure = Callable[[Counts], np.ndarray]
+Measure = Callable[[Counts], "np.ndarray"]
 
 
 def of(confusion: np.ndarray) -> Counts:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from core.evaluation.intervals import Figure, of_spread, variance
 from core.evaluation.scores import Scores
+from core.machine import late_numpy as np
 
 
 @dataclass(frozen=True)

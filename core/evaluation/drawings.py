@@ -14,7 +14,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from core.evaluation import confusions
 from core.evaluation.curves import Curve
@@ -25,6 +24,7 @@ from core.evaluation.tables import (
     course_table,
     reliability_table,
 )
+from core.machine import late_pandas as pd
 from core.text import line
 
 if TYPE_CHECKING:  # It takes a third of a second, and pages only need the titles.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
+from core.machine import late_numpy as np
 
 Z95 = 1.959963984540054
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
-
 from core.evaluation import counts as counting
 from core.evaluation import curves
 from core.evaluation.counts import Measure
 from core.evaluation.curves import Areas
 from core.evaluation.intervals import Figure, of_draws, of_mean, of_share
 from core.evaluation.scores import Scores
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.storage import Json
 
 # Smallest probability in a logarithm, as in scikit-learn's log_loss for float32.
-SMALLEST = float(np.finfo(np.float32).eps)
+SMALLEST = 2.0**-23
 
 
 @dataclass(frozen=True)

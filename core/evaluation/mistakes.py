@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from core.data.dataset import Dataset
 from core.errors import NotFound
 from core.evaluation import metrics
 from core.evaluation import scores as scoring
 from core.evaluation.scores import Scores
+from core.machine import late_numpy as np
 from core.storage import Json
 
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
 from core.data.cells import safe_cell
 from core.evaluation import drawings, tables
 from core.evaluation.tables import Results
+from core.machine import late_pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,13 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from core.errors import HeadstartError
 from core.evaluation import curves, metrics, mistakes
 from core.evaluation.curves import Curve, thinned
 from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
+from core.machine import late_pandas as pd
 from core.storage import Json, read_json, write_json
 
 # Of what is kept: another one is computed anew.

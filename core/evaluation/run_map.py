@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from core.auditing import map as maps
 from core.errors import DatasetRefused
 from core.evaluation import familiarity, mistakes, seen
 from core.jobs import Step
+from core.machine import late_pandas as pd
 from core.runs import run as runs
 from core.runs import scored
 from core.runs.scored import Scored

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from core.errors import NotFound
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.storage import whole_file
 
 

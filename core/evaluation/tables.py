@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from core.data.split import IN_WORDS
 from core.evaluation.intervals import wilson
 from core.evaluation.reliability import Reliability, reliability
 from core.evaluation.report import Evaluation
+from core.machine import late_pandas as pd
 from core.storage import Json
 from core.training.events import PHASES, EpochEnded
 

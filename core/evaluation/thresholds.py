@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from core.errors import RecipeRefused
 from core.evaluation.curves import ranked
 from core.evaluation.intervals import Figure, of_share
 from core.evaluation.scores import Scores
+from core.machine import late_numpy as np
 from core.storage import read_json, write_json
 
 FILE = "thresholds.json"

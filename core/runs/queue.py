@@ -25,6 +25,11 @@ def supervisor_lock() -> Path:
     return settings().home / "supervisor.lock"
 
 
+def starting_lock() -> Path:
+    """Held by a supervisor that was started in the background, from its first moment on."""
+    return settings().home / "supervisor.starting"
+
+
 @dataclass(frozen=True)
 class Entry:
     """A run in the queue; `place` counts the waiting ones from 1 and is 0 for a claimed one."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from core.errors import NotFound
-from core.processes import detached
+from core.processes import start_once
 from core.runs import drivers, engine, queue
 from core.runs import run as runs
 from core.runs.drivers import Driver
@@ -30,8 +30,6 @@ SECONDS_BETWEEN_LOOKS = 0.2
 # A worker that was asked to stop scores its best epoch first, and tells how far it is. Only one
 # that has told nothing for so long is pressed.
 SECONDS_OF_SILENCE, SECONDS_TO_TERMINATE = 900.0, 15.0
-# A supervisor takes so long to import what it needs, on a busy machine.
-SECONDS_TO_START = 10.0
 # A driver that died is not started again and again at once.
 SECONDS_BETWEEN_STARTS = 5.0
 # So often a run is begun anew after what it ran on was lost.
@@ -44,14 +42,12 @@ MOST_TRIES = 3
 def ensure() -> None:
     """Start a supervisor in the background if none is alive and there is something to do.
 
-    One that was just started may not have taken its lock yet.
+    It inherits a second lock, held from before it is born: its own it takes only once it works.
     """
     if is_held(queue.supervisor_lock()) or not (queue.entries() or drivers.wanted()):
         return
-    log, begun = settings().home / "supervisor.log", settings().home / "supervisor.begun"
-    if not begun.exists() or time.time() - begun.stat().st_mtime > SECONDS_TO_START:
-        begun.touch()
-        detached([sys.executable, "-m", "core", "worker", "--until-idle"], log, {})
+    command = [sys.executable, "-m", "core", "worker", "--until-idle"]
+    start_once(command, settings().home / "supervisor.log", queue.starting_lock())
 
 
 def supervise(*, until_idle: bool) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from core.errors import NotFound
 from core.evaluation import against, mistakes
 from core.evaluation.against import Comparison, Shared
+from core.machine import late_numpy as np
 from core.runs import run as runs
 from core.runs.run import Run
 from core.storage import Json

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from core.auditing import findings as audits
 from core.data import split
 from core.data.dataset import Dataset
 from core.evaluation import mistakes
+from core.machine import late_pandas as pd
 from core.serving import listing
 
 NOTHING_FOUND, NOT_SCORED = "nothing found", "not scored"

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from core.auditing import findings as audits
 from core.auditing.findings import Findings, Group
@@ -16,6 +15,7 @@ from core.auditing.kinds import KINDS
 from core.data import dataset as datasets
 from core.data import journal, split
 from core.data.dataset import Dataset
+from core.machine import late_pandas as pd
 from core.schema import Recipe
 from core.storage import Json
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-import pandas as pd
-
 from core import recipe as recipes
 from core.data import folding
 from core.data.dataset import Dataset
@@ -21,6 +18,8 @@ from core.evaluation import intervals, metrics
 from core.evaluation import scores as scoring
 from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
+from core.machine import late_numpy as np
+from core.machine import late_pandas as pd
 from core.runs import engine
 from core.runs import run as runs
 from core.runs.run import Place, Run

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from core.machine import late_numpy as np
 from core.studies.space import Space, grid
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from core.evaluation.metrics import SMALLEST
+from core.machine import late_numpy as np
 
 # Draws of the greedy choice: each member's weight is a multiple of a so-manieth.
 DRAWS = 50

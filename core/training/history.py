@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from core.machine import late_numpy as np
 from core.schema import Recipe
 from core.training.events import EpochEnded, Event, Progress, Started
 

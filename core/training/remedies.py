@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from core import recipe as recipes
 from core.errors import RecipeRefused
+from core.machine import late_numpy as np
 from core.models.catalog import backbone
 from core.schema import Recipe
 from core.storage import Json
