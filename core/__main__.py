@@ -219,18 +219,25 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Figures of a run, each with its 95 % interval: of its own parts, or on new images."""
-    from core.evaluation import metrics, scores
+    from core.evaluation import baseline, metrics, scores
 
     run = found_run(run_id)
     if on is None:
         stored = scores.load(run.predictions)
-        parts = {part: metrics.summary(stored.part(part)) for part in ("train", "val", "test")}
+        parts = {
+            part: metrics.summary(stored.part(part))
+            | baseline.facts(baseline.of_part(stored, part, run.classes))
+            for part in ("train", "val", "test")
+        }
     else:
         from core.models import classifier
         from core.serving import batch
 
         machine.keep_heap()
-        parts = {"new": metrics.summary(batch.score(classifier.shared(run.model), import_all(on)))}
+        new = batch.score(classifier.shared(run.model), import_all(on))
+        learned = scores.load(run.predictions).part("train").labels
+        always = baseline.of_labels(new.labels, learned, run.classes)
+        parts = {"new": metrics.summary(new) | baseline.facts(always)}
     result = {"run": run.id, **{part: figures for part, figures in parts.items() if figures["n"]}}
     lines = [line for part, found in parts.items() for line in figure_lines(part, found)]
     say(result, as_json, "\n".join(lines))

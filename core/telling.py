@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from core.errors import HeadstartError
+from core.evaluation import baseline
 from core.runs.run import Run
 from core.storage import Json
 from core.training.events import PHASES, Ended, EpochEnded, Event, Note, Progress, Started
@@ -36,6 +37,8 @@ def summary_text(run: Run, ended: Ended) -> str:
                 f"({figures['accuracy_low']:.3f}–{figures['accuracy_high']:.3f}), "
                 f"macro-F1 {figures['macro_f1']:.3f}, n = {figures['n']}"
             )
+            if said := baseline.sentence(figures):
+                lines.append(f"        {said}")
     return "\n".join(lines)
 
 
@@ -84,11 +87,14 @@ def hint(change: Json) -> str:
 
 
 def accuracy_text(figures: Json) -> str:
-    """A test accuracy with its interval, or as many spaces."""
+    """A test accuracy with its interval beside its baseline, or as many spaces."""
     if not figures.get("n"):
         return " " * 21
     low, high = figures["accuracy_low"], figures["accuracy_high"]
-    return f"{figures['accuracy']:.3f} ({low:.3f}–{high:.3f})"
+    text = f"{figures['accuracy']:.3f} ({low:.3f}–{high:.3f})"
+    if (known := figures.get("baseline")) is None:
+        return text
+    return f"{text} {'beats' if baseline.is_beaten(figures) else 'NOT ABOVE'} {known:.3f}"
 
 
 def figure_lines(part: str, figures: Json) -> list[str]:
@@ -105,6 +111,8 @@ def figure_lines(part: str, figures: Json) -> list[str]:
             figure = Figure(value, low, high, figures["n"])
             written = kind.written(figure.value)
             lines.append(f"  {kind.title:<26}{written:>12}   95 %: {kind.interval(figure)}")
+            if name == "accuracy" and (said := baseline.sentence(figures)):
+                lines.append(f"    {said}")
     return lines
 
 

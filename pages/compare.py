@@ -56,6 +56,7 @@ def board(entries: list[Entry]) -> None:
     forms = {
         "accuracy": ("accuracy", "percent"), "low": ("from", "percent"),
         "high": ("to (95 %)", "percent"), "n": ("test images", "localized"),
+        "baseline": ("always the most common class", "percent"),
         "macro_f1": ("macro-F1", "%.3f"), "milliseconds": ("ms an image", "%.1f"),
         "seconds": ("training, s", "%.1f"), "size_mb": ("size, MB", "%.1f"),
         "parameters_m": ("parameters, M", "%.2f"),

@@ -72,9 +72,7 @@ def watch(study: Study) -> None:
     result = study.result
     if result.get("metrics"):
         figures = result["metrics"]
-        st.success(
-            f"Out-of-fold accuracy {widgets.share_with_interval(figures)}", icon=":material/flag:"
-        )
+        widgets.verdict(figures, f"Out-of-fold accuracy {widgets.share_with_interval(figures)}.")
         for text in crossvals.notes(study):
             st.info(widgets.plain(text), icon=":material/lightbulb:")
         run = widgets.refused(lambda: runs.load(result["run"])) if result.get("run") else None

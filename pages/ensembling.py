@@ -97,7 +97,8 @@ def show(run: Run) -> None:
     if not run.members:  # A soup is one network.
         result = runs.result_of(run.events())
         figures = widgets.share_with_interval(result["test"]) if result["test"]["n"] else "unknown"
-        st.markdown(f"Test accuracy {figures}, {result['milliseconds']:.1f} ms an image.")
+        text = f"Test accuracy {figures}, {result['milliseconds']:.1f} ms an image."
+        widgets.verdict(result["test"], text)
         return
     gain = widgets.refused(lambda: ensembles.gain(run))
     if gain is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from core.evaluation import charts, confusions, metrics, report
+from core.evaluation import baseline, charts, confusions, metrics, report
 from core.evaluation.report import Evaluation
 from core.runs import run as runs
 from core.runs import scored
@@ -46,6 +46,11 @@ def overview(found: Evaluation) -> None:
         with column.container(border=True):
             st.metric(kind.title, kind.written(figure.value), help=kind.help)
             st.caption(f"95 % interval {kind.interval(figure)}, n = {figure.n:,}")
+    said = widgets.plain(baseline.sentence(found.beside_baseline))
+    if baseline.is_beaten(found.beside_baseline):
+        st.caption(said)
+    else:
+        st.warning(said, icon=":material/warning:")
     rare = found.per_class[found.per_class["images"] < FEW_IMAGES]
     if len(rare):
         st.warning(

@@ -85,9 +85,10 @@ def first_result(run: Run) -> None:
             border=True,
             help="Share of the test images, never seen in training, that it classifies correctly.",
         )
-        st.caption(
+        widgets.verdict(
+            result["test"],
             f"{widgets.share_with_interval(result['test'])}; "
-            f"trained in {widgets.duration(result['seconds'])}."
+            f"trained in {widgets.duration(result['seconds'])}.",
         )
         label = widgets.run_label(run)
         links = st.columns(3)

@@ -173,7 +173,8 @@ def run_links(run: Run) -> None:
     figures = runs.result_of(run.events()).get("test", {})
     address = {"run": widgets.run_label(run)}
     if figures.get("n") and run.kind == "training":
-        st.markdown(f"Its test accuracy, looked at once: {widgets.share_with_interval(figures)}")
+        text = f"Its test accuracy, looked at once: {widgets.share_with_interval(figures)}."
+        widgets.verdict(figures, text)
     columns = st.columns(4)
     if not figures:
         columns[0].page_link(

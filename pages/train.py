@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.errors import HeadstartError
 from core.evaluation import charts
+from core.runs import leaderboard
 from core.runs import run as runs
 from core.runs.run import Run
 from core.runs.status import Status, status_of, table
@@ -98,11 +99,11 @@ def over(run: Run, events: list[Event]) -> None:
         return
     # A head that was solved for at once has no epochs.
     best = f"best epoch {result['best_epoch']} of {result['epochs']}, " if result["epochs"] else ""
-    st.success(
+    widgets.verdict(
+        result["test"],
         f"Test accuracy {widgets.share_with_interval(result['test'])}; {best}"
         f"{widgets.duration(result['seconds'])}, "
         f"{result['peak_memory_mb'] / 1000:.1f} GB.",
-        icon=":material/flag:",
     )
     label = widgets.run_label(run)
     columns = st.columns(4)
@@ -198,6 +199,9 @@ def every_run(found: list[Run]) -> None:
         "test accuracy": st.column_config.NumberColumn(format="percent"),
         "low": st.column_config.NumberColumn("95 % from", format="percent"),
         "high": st.column_config.NumberColumn("to", format="percent"),
+        "baseline": st.column_config.NumberColumn(
+            "always the most common class", format="percent", help=leaderboard.COLUMNS["baseline"]
+        ),
         "created": st.column_config.DatetimeColumn(format="distance"),
     })  # fmt: skip
 

@@ -12,6 +12,7 @@ import streamlit as st
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
+from core.evaluation import baseline
 from core.recipe import choices, fields, number_or_yaml, value_of
 from core.reference import label_of
 from core.runs import run as runs
@@ -145,6 +146,15 @@ def share_with_interval(figures: dict[str, Any], name: str = "accuracy") -> str:
         return "no test images"
     low, high = figures[f"{name}_low"], figures[f"{name}_high"]
     return f"{figures[name]:.1%} (95 %: {low:.1%} to {high:.1%}, n = {figures['n']:,})"
+
+
+def verdict(figures: dict[str, Any], text: str) -> None:
+    """Words on a result, beside its baseline: green, or amber where it is not above that."""
+    said = f"{text} {plain(baseline.sentence(figures))}".strip()
+    if baseline.is_beaten(figures):
+        st.success(said, icon=":material/flag:")
+    else:
+        st.warning(said, icon=":material/warning:")
 
 
 def duration(seconds: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from core.documents import facts as gathering
-from core.documents.document import described, figures, purpose, templates
+from core.documents.document import beside, described, figures, purpose, templates
 from core.documents.facts import Facts
 from core.documents.limits import limits
 from core.documents.loading import is_plain, loading
@@ -35,7 +35,7 @@ def card(run: Run) -> str:
     """
     facts = gathering.gathered(run)
     values = {**figures(facts), **described(facts), "limits": limits(facts, markdown)}
-    values["purpose"] = purpose(facts, shown)
+    values |= {"purpose": purpose(facts, shown), "baseline": beside(facts, shown)}
     body = (
         templates()
         .get_template("card.md")

@@ -15,7 +15,7 @@ from core.documents.facts import Facts
 from core.documents.limits import FEW_IMAGES, limits
 from core.documents.loading import loading
 from core.documents.pictures import MOST_MISTAKES, data_address, worst
-from core.evaluation import confusions, metrics, plates, report, tables
+from core.evaluation import baseline, confusions, metrics, plates, report, tables
 from core.runs import run as runs
 from core.runs import scored
 from core.runs.run import Run
@@ -65,6 +65,7 @@ def figures(facts: Facts) -> Json:
         "n": len(main.scores),
         "first": metrics.table({name: main.figures[name] for name in FIRST}),
         "all_figures": metrics.table(main.figures),
+        "baseline": beside(facts, shown),
         "other_figures": [*of_other_parts(facts), *of_other_data(facts)],
         "classes": class_rows(facts),
         "few_images": FEW_IMAGES,
@@ -72,6 +73,13 @@ def figures(facts: Facts) -> Json:
         "calibrations": calibrations(facts),
         "with_thresholds": with_thresholds(facts),
     }
+
+
+def beside(facts: Facts, written: Callable[[object], str]) -> str:
+    """What always answering the most common class reaches, in words. written: how a name is."""
+    known = facts.main.beside_baseline
+    name = {"baseline_class": written(known["baseline_class"])} if "baseline" in known else {}
+    return baseline.sentence({**known, **name})
 
 
 def of_other_parts(facts: Facts) -> list[Json]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.data import split
 from core.documents.facts import Facts, told
-from core.evaluation import confusions
+from core.evaluation import baseline, confusions
 from core.text import line
 
 # Below it an interval is so wide that a figure says little.
@@ -53,6 +53,13 @@ def untested(facts: Facts, named: Named) -> Iterator[str]:
             "There were neither test nor validation images. The figures only show how much was "
             "learned by heart, and say nothing of new photos."
         )
+
+
+def no_better(facts: Facts, named: Named) -> Iterator[str]:
+    """Whether it is better than always answering the most common class."""
+    known = facts.main.beside_baseline
+    if "baseline" in known and (known["accuracy_low"] or 0.0) <= known["baseline"]:
+        yield baseline.sentence({**known, "baseline_class": named([known["baseline_class"]])})
 
 
 def few_images(facts: Facts, named: Named) -> Iterator[str]:
@@ -170,6 +177,6 @@ def cut_short(facts: Facts, named: Named) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Facts, Named], Iterator[str]], ...] = (
-    untested, few_images, weak_classes, by_heart, only_these, same_collection, uneven, uncalibrated,
-    cut_short,
+    untested, no_better, few_images, weak_classes, by_heart, only_these, same_collection, uneven,
+    uncalibrated, cut_short,
 )  # fmt: skip

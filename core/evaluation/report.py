@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import HeadstartError
-from core.evaluation import curves, metrics, mistakes
+from core.evaluation import baseline, curves, metrics, mistakes
 from core.evaluation.curves import Curve, thinned
 from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
@@ -36,6 +36,7 @@ class Evaluation:
     """Figures of one part. confusion: counts C×C, row true, column predicted.
 
     curves: of each kind in `curves.CURVES`: each class that has one, then the averages.
+    baseline: what always answering the most common class reaches, as `baseline.facts` has it.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +45,13 @@ class Evaluation:
     per_class: pd.DataFrame
     curves: dict[str, list[Curve]]
     confusion: np.ndarray
+    baseline: Json
+
+    @property
+    def beside_baseline(self) -> Json:
+        """The accuracy with its baseline, as `baseline.sentence` reads them."""
+        found = self.figures["accuracy"]
+        return {"accuracy": found.value, "accuracy_low": found.low, **self.baseline}
 
     def has(self, name: str) -> bool:
         """Whether an image is among those scored."""
@@ -75,9 +83,11 @@ def evaluate(predictions: Path, classes: tuple[str, ...], part: str) -> Evaluati
 
 @lru_cache(maxsize=32)
 def _evaluate(predictions: Path, classes: tuple[str, ...], part: str, written: int) -> Evaluation:
-    scores = mistakes.stored(predictions).part(part)
+    every = mistakes.stored(predictions)
+    scores = every.part(part)
     matrix = metrics.confusion(scores.labels, scores.predicted, len(classes))
-    return Evaluation(classes, scores, *computed(predictions, scores, classes), matrix)
+    always = baseline.facts(baseline.of_part(every, part, classes))
+    return Evaluation(classes, scores, *computed(predictions, scores, classes), matrix, always)
 
 
 Computed = tuple[dict[str, Figure], pd.DataFrame, dict[str, list[Curve]]]

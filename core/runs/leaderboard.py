@@ -25,6 +25,7 @@ COLUMNS = {
     "low": "Lower end of the accuracy's 95 % interval.",
     "high": "Upper end of the accuracy's 95 % interval.",
     "n": "Test images.",
+    "baseline": "Accuracy of always answering the most common class of the training images.",
     "macro_f1": "Mean of the classes' F1 on the test images: a rare class counts the same.",
     "seconds": "Time that the training took; of one that was resumed, since then.",
     "size_mb": "What the classifier's folder takes on the disk, in millions of bytes.",
@@ -51,6 +52,7 @@ class Entry:
     parameters_m: float | None
     milliseconds: float | None
     device: str
+    baseline: float | None = None
 
     def row(self) -> Json:
         """As plain numbers, for a table or a program."""
@@ -61,6 +63,7 @@ class Entry:
             "low": self.accuracy.low,
             "high": self.accuracy.high,
             "n": self.accuracy.n,
+            "baseline": self.baseline,
             "macro_f1": self.macro_f1.value,
             "milliseconds": self.milliseconds,
             "seconds": self.seconds,
@@ -102,7 +105,7 @@ def entry(run: Run) -> Entry | None:
         run, figure_of(test, "accuracy"), figure_of(test, "macro_f1"), result.get("seconds"),
         round(sum(path.stat().st_size for path in files) / 1e6, 2),
         None if None in counts else millions(sum(count or 0 for count in counts)),
-        result.get("milliseconds"), status_of(run, events).device,
+        result.get("milliseconds"), status_of(run, events).device, test.get("baseline"),
     )  # fmt: skip
 
 

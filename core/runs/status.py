@@ -102,6 +102,7 @@ def table(found: Iterable[Run]) -> list[Json]:
                 "test accuracy": test.get("accuracy"),
                 "low": test.get("accuracy_low"),
                 "high": test.get("accuracy_high"),
+                "baseline": test.get("baseline"),
                 "n": test.get("n"),
                 "created": datetime.fromisoformat(run.created),
                 "id": run.id,

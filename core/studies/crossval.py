@@ -14,7 +14,7 @@ from core.data import folding
 from core.data.dataset import Dataset
 from core.data.folding import KEPT, Fold
 from core.errors import RecipeRefused
-from core.evaluation import intervals, metrics
+from core.evaluation import baseline, intervals, metrics
 from core.evaluation import scores as scoring
 from core.evaluation.intervals import Figure
 from core.evaluation.scores import Scores
@@ -143,8 +143,14 @@ def finish(study: Study, crew: Crew, folds: list[Fold], trained: list[Run], want
     studies.end(
         study, reason, folds=rows, n=len(found),
         spread={name: asdict(one) for name, one in spread(rows, int(free.sum())).items()},
-        metrics=metrics.summary(found), run=outcome.id if outcome else "",
+        metrics=summary_of(study, found), run=outcome.id if outcome else "",
     )  # fmt: skip
+
+
+def summary_of(study: Study, found: Scores) -> Json:
+    """The figures of all folds together, with the baseline on the same images."""
+    always = baseline.of_labels(found.labels, found.labels, study.data().classes)
+    return metrics.summary(found) | baseline.facts(always)
 
 
 OUTCOME = "outcome"

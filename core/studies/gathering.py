@@ -12,7 +12,7 @@ import numpy as np
 from core import machine
 from core.data.dataset import Dataset
 from core.errors import DatasetRefused, RecipeRefused
-from core.evaluation import metrics, seen
+from core.evaluation import baseline, metrics, seen
 from core.evaluation import scores as scoring
 from core.evaluation.calibration import temperature
 from core.evaluation.familiarity import learned
@@ -132,6 +132,13 @@ def scored(
     raise AssertionError("scored ends with scores")
 
 
+def summary_of(scores: Scores, part: str, classes: Sequence[str]) -> Json:
+    """The figures of one part with its baseline."""
+    return metrics.summary(scores.part(part)) | baseline.facts(
+        baseline.of_part(scores, part, classes)
+    )
+
+
 def written(
     members: Members, made: Classifier, found: Scores, features: np.ndarray, facts: Json,
     notes: list[str], keep: Callable[[Classifier, Path], None],
@@ -156,7 +163,7 @@ def written(
         seen.save(features, aside / seen.FILE)
         scoring.save(found, aside / "predictions.parquet")
         result = {
-            **{part: metrics.summary(found.part(part)) for part in PARTS},
+            **{part: summary_of(found, part, members.dataset.classes) for part in PARTS},
             "best_epoch": None, "epochs": 0, "images_per_second": None, "temperature": degree,
             "peak_memory_mb": round(machine.peak_memory_mb(), 1),
             "seconds": round(time.monotonic() - started, 3),

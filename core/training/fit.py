@@ -19,7 +19,7 @@ from core import machine
 from core.data import split
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
-from core.evaluation import metrics, report, seen
+from core.evaluation import baseline, metrics, report, seen
 from core.evaluation import scores as scoring
 from core.evaluation.calibration import temperature
 from core.evaluation.familiarity import learned
@@ -28,6 +28,7 @@ from core.models import classifier as classifiers
 from core.models import device as devices
 from core.models.classifier import Classifier
 from core.schema import Recipe
+from core.storage import Json
 from core.training import batching, checkpoint
 from core.training.events import Ended, Event, Started
 from core.training.team import Deserted
@@ -161,7 +162,11 @@ def figures(work: Work, parts: list[Scores], degree: float) -> dict[str, Any]:
     """The figures of a run as its last event keeps them."""
     path, classes = work.folder / "predictions.parquet", work.dataset.classes
     found = {str(part.split[0]): report.computed(path, part, classes)[0] for part in parts}
-    summaries = {name: metrics.plain(one, one["accuracy"].n) for name, one in found.items()}
+    scores = scoring.joined(parts)
+    summaries = {
+        name: metrics.plain(one, one["accuracy"].n) | baseline_of(work, scores, name)
+        for name, one in found.items()
+    }
     return {
         **{part: {"n": 0} for part in split.PARTS},
         **summaries,
@@ -173,6 +178,12 @@ def figures(work: Work, parts: list[Scores], degree: float) -> dict[str, Any]:
         "images_per_second": round(work.rates.get("tune", work.rates.get("features", 0.0)), 1),
         "rates": {phase: round(rate, 1) for phase, rate in work.rates.items()},
     }
+
+
+def baseline_of(work: Work, scores: Scores, part: str) -> Json:
+    """What always answering the most common training class would reach on one part."""
+    labels, learned = scores.part(part).labels, work.labels_of("train")
+    return baseline.facts(baseline.of_labels(labels, learned, work.dataset.classes))
 
 
 def milliseconds(model: Classifier) -> float:

@@ -1,4 +1,4 @@
-"""What the shell, a list of runs and the supervisor import, how much they hold, and that one starts."""
+"""What the shell and the supervisor import, how much memory they take, and that one starts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ HEAVY = (
     "streamlit",
     "plotly",
 )
+NETWORKS = ("torch", "timm", "sklearn", "plotly")
 EVERY_HELP = """
 import json, sys
 from typer.testing import CliRunner
@@ -46,14 +47,14 @@ from core.__main__ import app
 runner, found = CliRunner(), {}
 for name in ("runs", "datasets", "fields", "studies"):
     answer = runner.invoke(app, [name, "--json"])
-    found[name] = [answer.exit_code, [m for m in ("torch", "timm", "sklearn", "plotly") if m in sys.modules]]
+    found[name] = [answer.exit_code, [m for m in NETWORKS if m in sys.modules]]
 print(json.dumps(found))
 """
 
 
 def answer_of(code: str) -> dict[str, list[object]]:
     done = subprocess.run(
-        [sys.executable, "-c", f"HEAVY = {HEAVY}\n{code}"],
+        [sys.executable, "-c", f"HEAVY, NETWORKS = {HEAVY}, {NETWORKS}\n{code}"],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -90,14 +91,18 @@ def test_one_process_holds_the_lock_from_its_birth_until_its_death(tmp_path):
     second.wait()
 
 
+def serves(process: psutil.Process, home: Path) -> bool:
+    return process.environ().get("HEADSTART_HOME") == str(home)
+
+
 def supervisors(home: Path) -> list[psutil.Process]:
     """The supervisors that serve a home."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = process.info["cmdline"] or []
-        if line[1:4] == ["-m", "core", "worker"] and process.info["status"] != "zombie":
-            if process.environ().get("HEADSTART_HOME") == str(home):
-                found.append(process)
+        lives = process.info["status"] != psutil.STATUS_ZOMBIE
+        if line[1:4] == ["-m", "core", "worker"] and lives and serves(process, home):
+            found.append(process)
     return found
 
 
