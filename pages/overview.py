@@ -71,8 +71,10 @@ def first_result(run: Run) -> None:
     events = run.events()
     status = status_of(run, events)
     if status.state in runs.LIVE:
-        text = runs.STATES[status.state] if status.state != "running" else widgets.phase(status)
-        st.progress(min(1.0, status.share) if status.state == "running" else 0.0, text=text)
+        if status.state == "running":
+            widgets.training_progress(status)
+        else:
+            st.progress(0.0, text=runs.STATES[status.state])
         st.session_state["first_live"] = run.id
         return
     if st.session_state.pop("first_live", None) == run.id:

@@ -82,13 +82,14 @@ def act(action: Callable[[], None]) -> None:
 def live(status: Status) -> None:
     """Progress in numbers."""
     if status.state == "running":
-        st.progress(min(1.0, status.share), text=widgets.phase(status))
-    columns = st.columns(5)
-    columns[0].metric("Epoch", f"{status.epoch} of {status.epochs}")
-    columns[1].metric("Time left", widgets.duration(status.seconds_left))
-    columns[2].metric("Images a second", f"{status.images_per_second:,.0f}")
-    columns[3].metric("Memory", f"{status.memory_mb / 1000:.1f} GB")
-    columns[4].metric("Device", status.device or "–")
+        widgets.training_progress(status)
+        st.caption(widgets.phase(status))
+    columns = st.columns(4)
+    epoch = f"{status.epoch} of {status.epochs}" if status.epochs else "–"
+    columns[0].metric("Epoch", epoch)
+    columns[1].metric("Images a second", f"{status.images_per_second:,.0f}")
+    columns[2].metric("Memory", f"{status.memory_mb / 1000:.1f} GB")
+    columns[3].metric("Device", status.device or "–")
 
 
 def over(run: Run, events: list[Event]) -> None:
@@ -157,8 +158,11 @@ def curves(run: Run, events: list[Event]) -> None:
     steps = [s for s in every_step if s.phase in ("head", "tune")]
     if not epochs:
         return
+    # One epoch is no curve yet: until there are two, the steps show the course.
+    trained = [e for e in epochs if e.phase == epochs[-1].phase and e.epoch]
+    views = ["by epoch", "by step"] if len(trained) > 1 or not steps else ["by step"]
     view = st.segmented_control(
-        "Curves", ["by epoch", "by step"], default="by epoch", key="curves", required=True,
+        "Curves", views, default=views[0], key=f"curves {len(views)}", required=True,
         label_visibility="collapsed",
     )  # fmt: skip
     left, right = st.columns(2)

@@ -21,6 +21,7 @@ from core.runs.status import Status
 from core.schema import Recipe
 from core.text import markdown
 from core.training.events import PHASES, Event
+from core.training.progress import STEPS
 
 PARTS = Path(__file__).parent / "components"
 
@@ -212,6 +213,23 @@ def bounds(info: Any) -> tuple[Any, Any]:
 def query(**parameters: str) -> str:
     """Parameters as the end of an address."""
     return urlencode(parameters)
+
+
+def training_progress(status: Status) -> None:
+    """One bar and one time left for a whole training, and its steps with the present one."""
+    progress = status.progress
+    done = progress.steps.index(progress.step)
+    names = [
+        f":material/check: {STEPS[name]}" if place < done
+        else f"**{STEPS[name]}**" if place == done
+        else STEPS[name]
+        for place, name in enumerate(progress.steps)
+    ]  # fmt: skip
+    text = f"{progress.share:.0%} of the training"
+    if progress.seconds_left is not None:
+        text += f", at most {duration(progress.seconds_left)} left"
+    st.progress(min(1.0, progress.share), text=text)
+    st.caption(" · ".join(names))
 
 
 def phase(status: Status) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 LONGEST_NAME = 40
 # More curves than this are told apart by hovering, not by a legend.
 MOST_IN_LEGEND = 12
+# Fewer points than this are marked; more ticks than this are too many for whole epochs.
+FEW_POINTS, MOST_TICKS = 60, 10
 ROW_HEIGHT, LEAST_HEIGHT = 22, 240
 # The range test is drawn up to this many times its first loss.
 RANGE_TEST_CUT = 3
@@ -89,25 +92,53 @@ def by_epoch(epochs: Sequence[EpochEnded], figure_name: str) -> go.Figure:
     }
     for name, points in lines.items():
         x, y = [p[0] for p in points], [p[1] for p in points]
-        chart.add_scatter(x=x, y=y, name=name, mode="lines+markers", marker={"size": 5})
+        add_course(chart, x, y, name)
     best = [e for e in chosen if e.best]
     if best:
         chart.add_vline(x=best[-1].epoch, line_dash="dot", annotation_text="best")
-    chart.update_xaxes(title=f"epoch ({PHASES[phase].lower()})", rangemode="tozero")
-    if figure_name == "accuracy":
-        chart.update_yaxes(tickformat=".0%")
+    set_epochs(chart, chosen)
+    set_values(chart, figure_name, [y for points in lines.values() for _, y in points])
     return chart
+
+
+def add_course(
+    chart: go.Figure, x: Sequence[float], y: Sequence[float | None], name: str = ""
+) -> None:
+    """A line whose points can be seen where they are few, also one alone and on an axis."""
+    few = len(x) <= FEW_POINTS
+    chart.add_scatter(
+        x=x, y=y, name=name, mode="lines+markers" if few else "lines", cliponaxis=False,
+        marker={"size": 10 if len(x) == 1 else 5},
+    )  # fmt: skip
+
+
+def set_epochs(chart: go.Figure, epochs: Sequence[EpochEnded]) -> None:
+    """An axis of whole epochs, from 0 to as many as are planned."""
+    last, phase = epochs[-1].epochs, epochs[-1].phase
+    chart.update_xaxes(
+        title=f"epoch ({PHASES[phase].lower()})", range=[0, max(1, last)], tick0=0,
+        dtick=max(1, math.ceil(last / MOST_TICKS)), tickformat="d",
+    )  # fmt: skip
+
+
+def set_values(chart: go.Figure, what: str, values: Sequence[float | None]) -> None:
+    """An axis of accuracies from 0 to 100 %; of losses or rates from 0 to a little above them."""
+    if what == "accuracy":
+        chart.update_yaxes(range=[0, 1], tickformat=".0%")
+        return
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    most = max(known, default=0.0) or 1.0
+    chart.update_yaxes(range=[0, 1.08 * most], tickformat=".2~g" if what == "rate" else None)
 
 
 def rate_by_epoch(epochs: Sequence[EpochEnded]) -> go.Figure:
     """Learning rate at the end of each epoch of the last phase."""
     chart = figure("Learning rate by epoch", 240)
     chosen = [e for e in epochs if e.phase == epochs[-1].phase]
-    chart.add_scatter(
-        x=[e.epoch for e in chosen], y=[e.learning_rate for e in chosen], mode="lines+markers"
-    )
-    chart.update_xaxes(title="epoch", rangemode="tozero")
-    chart.update_yaxes(tickformat=".2~g")
+    rates = [e.learning_rate for e in chosen]
+    add_course(chart, [e.epoch for e in chosen], rates)
+    set_epochs(chart, chosen)
+    set_values(chart, "rate", rates)
     return chart
 
 
@@ -122,9 +153,12 @@ def by_step(steps: Sequence[Step], what: str) -> go.Figure:
     if steps:
         chosen = thinned([s for s in steps if s.phase == steps[-1].phase])
         x, y = [s.step for s in chosen], [getattr(s, what) for s in chosen]
-        chart.add_scatter(x=x, y=y, mode="lines", name=what)
-    chart.update_xaxes(title="step", rangemode="tozero")
-    chart.update_yaxes(tickformat={"rate": ".2~g", "accuracy": ".0%"}.get(what))
+        add_course(chart, x, y, what)
+        set_values(chart, what, y)
+        # Whole steps; at a training's start they would be told in fractions.
+        steps_between = {"dtick": 1} if x[-1] <= MOST_TICKS else {}
+        chart.update_xaxes(range=[0, max(1, x[-1])], tickformat=",d", **steps_between)
+    chart.update_xaxes(title="step")
     return chart
 
 

@@ -76,7 +76,7 @@ def live_row(member: str, run: Run, over: set[str]) -> Json | None:
         return None
     return {
         "trial": member, "state": status.state, "epoch": f"{status.epoch} of {status.epochs}",
-        "share": status.share, "place": status.place,
+        "share": status.progress.share, "place": status.place,
     }  # fmt: skip
 
 
