@@ -22,6 +22,7 @@ from core import (
     combining,
     contrasting,
     correcting,
+    damage,
     deciding,
     examining,
     explaining,
@@ -302,7 +303,8 @@ def doctor(as_json: AsJson = False) -> None:
 def guarded(run_app: Callable[[], None]) -> int:
     """Run the shell; the exit status. A refusal is two sentences, never a traceback."""
     try:
-        run_app()
+        with damage.disk_errors():
+            run_app()
     except HeadstartError as error:
         print(f"{error.what}\n{error.remedy}", file=sys.stderr)
         return 2

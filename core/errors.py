@@ -7,6 +7,7 @@ HeadstartError(what, remedy)
 ├── RecipeRefused      a value, or a combination of values, makes no sense
 ├── WeightsMissing     the pretrained weights are not here and cannot be fetched
 ├── NotFound           no dataset, run or image of that name
+├── Damaged            a dataset, run or study cannot be read
 ├── NotNow             the thing asked for does not fit the run's present state
 └── MachineRefused     the disk is full, or the device that was asked for is not there
 """
@@ -48,6 +49,10 @@ class WeightsMissing(HeadstartError):
 
 class NotFound(HeadstartError):
     """List what there is with `python -m core datasets` or `python -m core runs`."""
+
+
+class Damaged(HeadstartError):
+    """Put the named folder back from a copy, or delete it; everything else goes on."""
 
 
 class NotNow(HeadstartError):

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import psutil
 from filelock import Timeout
 
-from core import processes, storage
+from core import damage, processes, storage
 from core.errors import HeadstartError, NotFound
 from core.settings import settings
 from core.storage import Json
@@ -260,7 +260,7 @@ def happening(job: Job) -> Iterator[Json]:
     last = Step(0, 0)
     told = float("-inf")
     try:
-        for step in work_of(job):
+        for step in explained(work_of(job)):
             first, new = last.first, step.text != last.text
             if new:
                 began, first = time.monotonic(), step.done
@@ -277,6 +277,12 @@ def happening(job: Job) -> Iterator[Json]:
         traceback.print_exc(file=sys.stderr)
         what = f"Headstart made a mistake ({type(error).__name__}: {error})."
         yield {"ended": "failed", "what": what, "remedy": REPORT}
+
+
+def explained(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps of a job; what a full or read-only disk raises is one sentence."""
+    with damage.disk_errors():
+        yield from steps
 
 
 def line_of(step: Step) -> Json:

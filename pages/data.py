@@ -17,6 +17,7 @@ VIEWS = {
 
 st.title("Data")
 st.caption("Bring labelled photos, find what is wrong with them, put it right, and train.")
+widgets.damaged_items(datasets.damaged(), datasets.delete)
 if not datasets.summaries():
     importing.view(expanded=True)
     st.info(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.errors import HeadstartError
 from core.runs import supervisor
 from pages import widgets
 
@@ -34,8 +33,6 @@ page = st.navigation(
         for file, (title, icon, text) in PAGES.items()
     ]
 )
-try:
-    supervisor.ensure()  # After a restart of the machine, those who wait are served again.
-    page.run()
-except HeadstartError as error:
-    widgets.refusal(error)
+# After a restart of the machine, those who wait are served again.
+widgets.guarded(supervisor.ensure)
+widgets.guarded(page.run)

@@ -3,7 +3,9 @@
 import streamlit as st
 
 from core.data import dataset as datasets
+from core.runs import damaged
 from core.runs import run as runs
+from pages import widgets
 
 STEPS = (
     (
@@ -43,6 +45,8 @@ for column, (page, icon, title, text) in zip(st.columns(len(STEPS)), STEPS, stri
         st.page_link(page, label=title, icon=icon)
         st.caption(text)
 
+widgets.damaged_items(datasets.damaged(), datasets.delete)
+widgets.damaged_items(damaged.damaged(), damaged.remove)
 n_datasets, all_runs = len(datasets.summaries()), runs.listed()
 live = [run for run in all_runs if runs.state_of(run) in runs.LIVE]
 if not n_datasets:

@@ -63,7 +63,7 @@ def first_model(dataset: Dataset) -> None:
         past = [run, *(r for r in past if r.id != run.id)]
     if past:
         live = runs.state_of(past[0]) in runs.LIVE
-        st.fragment(first_result, run_every=0.5 if live else None)(past[0])
+        widgets.fragment(first_result, run_every=0.5 if live else None)(past[0])
 
 
 def first_result(run: Run) -> None:

@@ -159,7 +159,7 @@ def section_fields(names: list[str], base: Recipe, scope: str, values: dict[str,
         st.caption("Nothing to choose here with this technique and head.")
 
 
-@st.fragment
+@widgets.fragment
 def preview(dataset: Dataset, recipe: Recipe) -> None:
     """A dozen of the user's images as training would see them."""
     if recipe.is_frozen:

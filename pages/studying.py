@@ -107,7 +107,7 @@ def watched(study: Study, watch: Callable[[Study], None]) -> None:
         studies.attend(study)
         watch(study)
 
-    st.fragment(look, run_every=SECONDS_BETWEEN_LOOKS if going else None)()
+    widgets.fragment(look, run_every=SECONDS_BETWEEN_LOOKS if going else None)()
 
 
 def head(study: Study) -> None:

@@ -222,6 +222,6 @@ current = widgets.pick_run(
 )
 is_live = runs.state_of(current) in runs.LIVE
 pause = SECONDS_BETWEEN_LOOKS if is_live else None
-st.fragment(watch, run_every=pause)(current)
+widgets.fragment(watch, run_every=pause)(current)
 details(current)
-st.fragment(every_run, run_every=pause)(found)
+widgets.fragment(every_run, run_every=pause)(found)

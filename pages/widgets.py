@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from core import damage
+from core.damage import DamagedItem
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
@@ -59,6 +62,37 @@ def plain(text: object) -> str:
 def refusal(error: HeadstartError) -> None:
     """What is wrong, and what to do."""
     st.error(f"{plain(error.what)}\n\n{plain(error.remedy)}", icon=":material/block:")
+
+
+def guarded(draw: Callable[..., None], *given: Any) -> None:
+    """Draw something; a refusal, or what a disk raises, is shown in its place."""
+    try:
+        with damage.disk_errors():
+            draw(*given)
+    except HeadstartError as error:
+        refusal(error)
+
+
+def fragment(draw: Callable[..., None], run_every: float | None = None) -> Callable[..., None]:
+    """A part of a page that is drawn again by itself; it shows its own refusals."""
+
+    @wraps(draw)
+    def part(*given: Any) -> None:
+        guarded(draw, *given)
+
+    found: Callable[..., None] = st.fragment(part, run_every=run_every)
+    return found
+
+
+def damaged_items(found: list[DamagedItem], delete: Callable[[str], None]) -> None:
+    """What cannot be read, each with its reason and a button that removes it."""
+    for one in found:
+        with st.container(border=True, key=f"damaged {one.kind} {one.id}"):
+            st.warning(f"{plain(one.what)}\n\n{plain(one.remedy)}", icon=":material/broken_image:")
+            label = f"Delete this damaged {one.kind}"
+            if st.button(label, icon=":material/delete:", key=f"delete damaged {one.id}"):
+                refused(lambda one=one: delete(one.id))  # type: ignore[misc]
+                st.rerun()
 
 
 def refused(action: Callable[[], Any]) -> Any:

@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LOOKS = 0.5
 def follow(job: Job) -> None:
     """A bar that moves while a job is alive; once it is over, the page is drawn again."""
     awaited().add(job.id)
-    st.fragment(bar, run_every=SECONDS_BETWEEN_LOOKS)(job)
+    widgets.fragment(bar, run_every=SECONDS_BETWEEN_LOOKS)(job)
 
 
 def bar(job: Job) -> None:

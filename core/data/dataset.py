@@ -10,13 +10,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from core import damage
+from core.damage import DamagedItem
 from core.data import noticing, replay
 from core.data.state import COLUMNS, LATER_COLUMNS
-from core.errors import NotFound
+from core.errors import Damaged, NotFound
 from core.machine import late_pandas as pd
 from core.settings import settings
 from core.storage import Json, checked_id, read_json, write_json
@@ -101,17 +104,19 @@ def write(
 def load(dataset_id: str, revision: int | None = None) -> Dataset:
     """A revision of the dataset with this id; the newest, if none is named.
 
-    Raises: NotFound.
+    Raises: NotFound, Damaged.
     """
     folder = folder_of(dataset_id)
-    newest = replay.newest(replay.lines_of(folder))
+    with damage.reading("dataset", folder):
+        newest = replay.newest(replay.lines_of(folder))
     wanted = newest if revision is None else revision
     if not 1 <= wanted <= newest:
         raise NotFound(
             f"The dataset {dataset_id} has no revision {wanted}.",
             f"The newest is {newest}; `python -m core journal {dataset_id}` lists all.",
         )
-    return _load(folder, wanted)
+    with damage.reading("dataset", folder):
+        return _load(folder, wanted)
 
 
 def folder_of(dataset_id: str) -> Path:
@@ -163,19 +168,45 @@ def summaries() -> list[Json]:
 
     The newest dataset comes first. `first_digest` is that of revision 1.
     """
-    found = [summary_of(path.parent) for path in settings().datasets.glob("[!.]*/dataset.json")]
+    found = []
+    for folder in folders():
+        with suppress(Damaged):
+            found.append(summary_of(folder))
     return sorted(found, key=lambda facts: str(facts["created"]), reverse=True)
 
 
+def folders() -> list[Path]:
+    """The folders of all datasets, damaged ones too."""
+    return [path.parent for path in settings().datasets.glob("[!.]*/dataset.json")]
+
+
+def damaged() -> list[DamagedItem]:
+    """The datasets that cannot be read, each with its reason; they are left out of all lists."""
+    found = []
+    for folder in folders():
+        try:
+            summary_of(folder)
+        except Damaged as error:
+            found.append(damage.item("dataset", folder, error))
+    return found
+
+
 def summary_of(folder: Path) -> Json:
-    """The facts of a dataset's newest revision; each line of its journal says what it changed."""
-    facts = read_json(folder / "dataset.json")
-    del facts["skipped"]
-    facts.pop("notes", None)
-    facts["first_digest"] = facts["digest"]
-    for line in replay.lines_of(folder):
-        facts |= {**line["then"], "revision": line["revision"]}
-    return facts
+    """The facts of a dataset's newest revision; each line of its journal says what it changed.
+
+    Raises: Damaged.
+    """
+    with damage.reading("dataset", folder):
+        facts = read_json(folder / "dataset.json")
+        del facts["skipped"]
+        facts.pop("notes", None)
+        facts["first_digest"] = facts["digest"]
+        for line in replay.lines_of(folder):
+            facts |= {**line["then"], "revision": line["revision"]}
+        # What every list reads of it.
+        _ = str(facts["id"]), str(facts["name"]), str(facts["created"]), [*facts["classes"]]
+        _ = int(facts["images"]), int(facts["revision"])
+        return facts
 
 
 def find(text: str) -> Dataset | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,28 @@ def connected() -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+@contextmanager
+def read_only() -> Iterator[sqlite3.Connection | None]:
+    """The database for reading alone, also on a read-only disk; None if there is none."""
+    path = settings().home / "headstart.db"
+    if not path.exists():
+        yield None
+        return
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_MILLISECONDS / 1000
+    )
+    try:
+        connection.execute("SELECT 1 FROM queue LIMIT 1")
+    except sqlite3.OperationalError:
+        connection.close()
+        # Without its log beside it and no right to make one, or still without its table.
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
 def add(run: str) -> None:
     """Put a run at the end; one that is in the queue already keeps its place."""
     with connected() as database:
@@ -104,8 +126,10 @@ def withdraw(run: str) -> bool:
 
 def entries() -> list[Entry]:
     """The whole queue in order."""
-    with connected() as database:
-        rows = database.execute("SELECT run, device FROM queue ORDER BY number").fetchall()
+    rows: list[tuple[str, str | None]] = []
+    with read_only() as database, suppress(sqlite3.OperationalError):  # No table yet.
+        if database is not None:
+            rows = database.execute("SELECT run, device FROM queue ORDER BY number").fetchall()
     place, found = 0, []
     for run, device in rows:
         place += device is None

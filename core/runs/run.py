@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from core import damage
 from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
@@ -251,9 +252,10 @@ def load(run_id: str) -> Run:
     if not (folder / "run.json").exists():
         raise NotFound(f"There is no run {run_id}.", "`python -m core runs` lists all of them.")
     known = {f.name for f in dataclass_fields(Run)} - {"folder"}
-    facts = {k: v for k, v in read_json(folder / "run.json").items() if k in known}
-    facts |= {name: tuple(facts.get(name, ())) for name in ("held_back", "members")}
-    return Run(**facts, folder=folder)
+    with damage.reading("run", folder):
+        facts = {k: v for k, v in read_json(folder / "run.json").items() if k in known}
+        facts |= {name: tuple(facts.get(name, ())) for name in ("held_back", "members")}
+        return Run(**facts, folder=folder)
 
 
 def data_of(run: Run) -> Dataset:
@@ -269,11 +271,20 @@ def all_runs() -> list[Run]:
     found = []
     for path in settings().runs.glob("[!.]*/run.json"):
         # One folder that another version wrote, or that is just being removed, stops nobody.
-        with suppress(HeadstartError, ValueError, TypeError, OSError):
-            run = load(path.parent.name)
-            _ = run.recipe
-            found.append(run)
+        with suppress(HeadstartError):
+            found.append(checked(path.parent))
     return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def checked(folder: Path) -> Run:
+    """The run in a folder, all that lists read of it looked at.
+
+    Raises: NotFound, Damaged.
+    """
+    run = load(folder.name)
+    with damage.reading("run", folder):
+        _ = run.recipe, datetime.fromisoformat(run.created)
+    return run
 
 
 def listed() -> list[Run]:

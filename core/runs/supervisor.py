@@ -10,12 +10,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import Timeout
 
-from core.errors import NotFound
+from core import damage
+from core.errors import HeadstartError, NotFound
 from core.processes import start_once
 from core.runs import drivers, engine, queue
 from core.runs import run as runs
@@ -23,8 +25,8 @@ from core.runs.drivers import Driver
 from core.runs.engine import Engine, slots_of
 from core.runs.run import Run
 from core.settings import settings
-from core.storage import held, is_held
-from core.training.events import Ended, Started
+from core.storage import append_line, held, is_held
+from core.training.events import Ended, Started, to_json
 
 SECONDS_BETWEEN_LOOKS = 0.2
 # A worker that was asked to stop scores its best epoch first, and tells how far it is. Only one
@@ -102,12 +104,24 @@ def fill(watch: Watch) -> None:
         except NotFound:
             queue.release(waiting)  # It was deleted while it waited.
             continue
+        except (HeadstartError, *damage.UNREADABLE) as error:
+            give_up(waiting, error)
+            continue
         if not free or len(free) < needed:
             return
         place = ",".join(free[: max(1, needed)])
         if queue.claim(place, waiting):
             watch.engine.submit(run, place)
             watch.places.append(place)
+
+
+def give_up(run_id: str, error: Exception) -> None:
+    """Let a run that cannot be read fail with its reason, so that the queue goes on."""
+    queue.release(run_id)
+    what, remedy = f"The run {run_id} cannot be read ({error}).", "Delete it, and start it again."
+    with suppress(OSError):
+        line = to_json(Ended("failed", what=what, remedy=remedy))
+        append_line(settings().runs / run_id / "events.jsonl", line)
 
 
 def adopt(watch: Watch) -> None:
@@ -123,6 +137,9 @@ def adopt(watch: Watch) -> None:
         except NotFound:
             queue.release(entry.run)
             continue
+        except HeadstartError as error:
+            give_up(entry.run, error)
+            continue
         watch.places.append(entry.device)
     known = {slot for place in watch.places for slot in slots_of(place)}
     between = (slot for slot in watch.engine.slots() if slot not in known)
@@ -134,7 +151,7 @@ def given_to(place: str) -> Run | None:
     entry = next((one for one in queue.entries() if one.device == place), None)
     try:
         return runs.load(entry.run) if entry else None
-    except NotFound:
+    except HeadstartError:
         return None
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from core import damage
 from core import recipe as recipes
 from core.data import dataset as datasets
 from core.data.dataset import Dataset
@@ -130,7 +131,8 @@ def load(study_id: str) -> Study:
         raise NotFound(
             f"There is no study {study_id}.", "`python -m core studies` lists all of them."
         )
-    return Study(**read_json(folder / "study.json"), folder=folder)
+    with damage.reading("study", folder):
+        return Study(**read_json(folder / "study.json"), folder=folder)
 
 
 def all_studies(kind: Kind | None = None) -> list[Study]:
