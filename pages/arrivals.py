@@ -13,7 +13,7 @@ from pages import widgets
 
 def started() -> set[str]:
     """The imports that this session started: only these may open another dataset here."""
-    found: set[str] = st.session_state.setdefault("started", set())
+    found: set[str] = st.session_state.setdefault("imports_started", set())
     return found
 
 

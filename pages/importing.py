@@ -115,7 +115,7 @@ def begin(values: Json) -> None:
         values = {**values, "who": who()}
     job = widgets.refused(lambda: jobs.start("import", values, name))
     if job is not None:
-        working.read().update(past.id for past in jobs.of("import") if past.refusal)
+        working.read().update(st.session_state.get("failures_shown", ()))
         working.awaited().add(job.id)
         arrivals.started().add(job.id)
         st.rerun()
@@ -124,7 +124,8 @@ def begin(values: Json) -> None:
 def imports() -> None:
     """Imports that are at work, what became of those that ended, and why some failed.
 
-    The failures are those that this session saw at work, and the newest import, if it failed.
+    Failures are told of those that this session saw at work, and of the newest one, until the user
+    has read it or begins another import.
     """
     found = jobs.of("import")
     for job in reversed(found):  # Of several that are done, the newest stays open.
@@ -132,10 +133,11 @@ def imports() -> None:
             working.follow(job)
         elif working.just_done(job):
             arrivals.arrive(job)
-    for job in found:
-        if job is found[0] or job.id in working.awaited():
-            working.failure(job)
-            offer_again(job)
+    failed = [one for one in found if one is found[0] or one.id in working.awaited()]
+    st.session_state["failures_shown"] = {job.id for job in failed if job.refusal}
+    for job in failed:
+        working.failure(job)
+        offer_again(job)
 
 
 def offer_again(job: Job) -> None:

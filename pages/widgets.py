@@ -86,7 +86,7 @@ def id_of(label: str) -> str:
 
 # With each look at a running job the browser sends all that it shows; so it may name the former
 # dataset some time after another one was chosen here.
-SECONDS_UNTIL_THE_BROWSER_KNOWS = 5.0
+SECONDS_UNTIL_THE_BROWSER_KNOWS = 2.0
 
 
 def choose_dataset(label: str) -> None:

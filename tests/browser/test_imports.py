@@ -22,7 +22,7 @@ ANNOUNCED = "insects is imported: 24 images in 2 classes."
 
 @pytest.fixture
 def audits_wait(monkeypatch, home):
-    """As for users an audit follows each import; here it waits, its bar moving, and costs nothing."""
+    """As for users an audit follows each import; here it waits and is followed, at no cost."""
     monkeypatch.setenv("HEADSTART_AUDIT_AFTER_IMPORT", "1")
     settings().jobs.mkdir(parents=True)
     with storage.held(settings().jobs / "heavy.lock", 5):
@@ -112,7 +112,8 @@ def test_an_import_opens_its_dataset_only_in_the_tab_that_started_it(
     with storage.held(settings().home / "placing.lock", 5):  # It cannot end before both look.
         drop(page, insects_zip)
         page.get_by_text("insects.zip: ").wait_for()
-        other = page.context.new_page()
+        other = page.context.browser.new_page()
+        other.set_default_timeout(240_000)
         other.goto(f"{server}/data?dataset={quote(label('pets'))}")
         other.get_by_text("insects.zip: ").wait_for()
     is_open(page, label("insects"))
