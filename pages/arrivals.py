@@ -11,19 +11,19 @@ from core.storage import Json
 from pages import widgets
 
 
-def started() -> set[str]:
+def own_imports() -> set[str]:
     """The imports that this session started: only these may open another dataset here."""
     found: set[str] = st.session_state.setdefault("imports_started", set())
     return found
 
 
-def waiting() -> dict[str, bool]:
+def pending() -> dict[str, bool]:
     """Datasets that arrived and may not be open: by id, whether their photos were here before."""
     found: dict[str, bool] = st.session_state.setdefault("arrivals", {})
     return found
 
 
-def arrive(job: Job) -> None:
+def announce(job: Job) -> None:
     """Say what an import came to; open what is new, if this session asked for it.
 
     To be called before the picker of datasets is drawn.
@@ -33,11 +33,11 @@ def arrive(job: Job) -> None:
     if facts is None:
         return
     known = bool(result.get("known"))
-    waiting()[facts["id"]] = known
+    pending()[facts["id"]] = known
     if known:
         return
     st.toast(words(facts, known=False), icon=":material/check_circle:", duration="long")
-    if job.id in started():
+    if job.id in own_imports():
         widgets.choose_dataset(widgets.dataset_label(facts["id"], facts["name"]))
 
 
@@ -59,9 +59,9 @@ def words(facts: Json, *, known: bool) -> str:
 
 def notices(current: Dataset) -> None:
     """What arrived and is not open, with a button that opens it; photos that were here before."""
-    if not waiting().get(current.id, True):
-        del waiting()[current.id]
-    for dataset_id, known in list(waiting().items()):
+    if not pending().get(current.id, True):
+        del pending()[current.id]
+    for dataset_id, known in list(pending().items()):
         facts = facts_of(dataset_id)
         if facts is None:
             continue
@@ -70,11 +70,11 @@ def notices(current: Dataset) -> None:
             if dataset_id != current.id:
                 st.button("Open it", key=f"open {dataset_id}", on_click=show, args=[facts])
             st.button(
-                "Close", key=f"close {dataset_id}", on_click=waiting().pop, args=[dataset_id, None]
+                "Close", key=f"close {dataset_id}", on_click=pending().pop, args=[dataset_id, None]
             )
 
 
 def show(facts: Json) -> None:
     """Open a dataset that a notice tells of."""
-    waiting().pop(facts["id"], None)
+    pending().pop(facts["id"], None)
     widgets.choose_dataset(widgets.dataset_label(facts["id"], facts["name"]))

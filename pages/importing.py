@@ -117,7 +117,7 @@ def begin(values: Json) -> None:
     if job is not None:
         working.read().update(st.session_state.get("failures_shown", ()))
         working.awaited().add(job.id)
-        arrivals.started().add(job.id)
+        arrivals.own_imports().add(job.id)
         st.rerun()
 
 
@@ -132,7 +132,7 @@ def imports() -> None:
         if job.state in jobs.LIVE:
             working.follow(job)
         elif working.just_done(job):
-            arrivals.arrive(job)
+            arrivals.announce(job)
     failed = [one for one in found if one is found[0] or one.id in working.awaited()]
     st.session_state["failures_shown"] = {job.id for job in failed if job.refusal}
     for job in failed:

@@ -54,9 +54,13 @@ def is_open(page, chosen: str) -> None:
     """Wait for a dataset to be the chosen one, its page drawn to the end."""
     from playwright.sync_api import expect
 
+    app, first = (
+        page.get_by_test_id("stApp"),
+        page.get_by_role("button", name="Train a first model"),
+    )
     expect(picker(page)).to_have_value(chosen, timeout=240_000)
-    expect(page.get_by_role("button", name="Train a first model")).to_have_count(1)
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(first).to_have_count(1, timeout=240_000)
+    expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=240_000)
 
 
 def picker(page):
