@@ -12,7 +12,7 @@ from core.jobs import Job
 from core.serving import uploads
 from core.settings import settings
 from core.storage import Json
-from pages import widgets, working
+from pages import arrivals, widgets, working
 from pages.corrections import who
 
 NEW = "a new dataset"
@@ -32,7 +32,8 @@ def view(*, expanded: bool) -> None:
             ask(asked)
         else:
             ways_in()
-    imports()
+    with st.container():  # What is below stays in its place while bars come and go.
+        imports()
 
 
 def ways_in() -> None:
@@ -114,21 +115,29 @@ def begin(values: Json) -> None:
         values = {**values, "who": who()}
     job = widgets.refused(lambda: jobs.start("import", values, name))
     if job is not None:
+        working.read().update(st.session_state.get("failures_shown", ()))
         working.awaited().add(job.id)
+        arrivals.own_imports().add(job.id)
         st.rerun()
 
 
 def imports() -> None:
-    """Imports that are at work; the newest one, if it failed; the dataset of one that is done."""
+    """Imports that are at work, what became of those that ended, and why some failed.
+
+    Failures are told of those that this session saw at work, and of the newest one, until the user
+    has read it or begins another import.
+    """
     found = jobs.of("import")
-    for job in found:
-        if working.just_done(job):
-            look_at(job)
-        elif job.state in jobs.LIVE:
+    for job in reversed(found):  # Of several that are done, the newest stays open.
+        if job.state in jobs.LIVE:
             working.follow(job)
-    if found:
-        working.failure(found[0])
-        offer_again(found[0])
+        elif working.just_done(job):
+            arrivals.announce(job)
+    failed = [one for one in found if one is found[0] or one.id in working.awaited()]
+    st.session_state["failures_shown"] = {job.id for job in failed if job.refusal}
+    for job in failed:
+        working.failure(job)
+        offer_again(job)
 
 
 def offer_again(job: Job) -> None:
@@ -145,13 +154,6 @@ def offer_again(job: Job) -> None:
         if found is not None:
             working.read().add(job.id)
         propose(values, found)
-
-
-def look_at(job: Job) -> None:
-    """Choose the dataset that an import made; by its picker, to which the address is bound."""
-    dataset = datasets.load((job.result or {})["dataset"])
-    st.session_state["dataset"] = widgets.dataset_label(dataset.id, dataset.name)
-    st.rerun()
 
 
 def from_server() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -119,6 +120,26 @@ def id_of(label: str) -> str:
     return label.rpartition(" · ")[2]
 
 
+# With each look at a running job the browser sends all that it shows; so it may name the former
+# dataset some time after another one was chosen here.
+SECONDS_UNTIL_THE_BROWSER_KNOWS = 2.0
+
+
+def choose_dataset(label: str) -> None:
+    """Choose a dataset; to be called in a callback, or before the picker is drawn."""
+    former = st.session_state.get("dataset")
+    st.session_state["dataset_chosen"] = (label, former, time.monotonic())
+    st.session_state["dataset"] = label
+
+
+def stand_by_choice() -> None:
+    """Choose again what `choose_dataset` chose, if the browser has not heard of it yet."""
+    label, former, since = st.session_state.get("dataset_chosen", ("", None, 0.0))
+    late = time.monotonic() - since > SECONDS_UNTIL_THE_BROWSER_KNOWS
+    if label and not late and st.session_state.get("dataset") == former:
+        st.session_state["dataset"] = label
+
+
 def pick_dataset() -> Dataset:
     """The dataset that the user works on; without any, the page ends with what to do."""
     found = datasets.summaries()
@@ -128,6 +149,7 @@ def pick_dataset() -> Dataset:
         st.stop()
     labels = [dataset_label(d["id"], d["name"]) for d in found]
     tell_if_missing("dataset", labels)
+    stand_by_choice()
     chosen = st.selectbox("Dataset", labels, key="dataset", bind="query-params")
     return datasets.load(id_of(chosen or labels[0]))
 

@@ -34,12 +34,16 @@ TOO_LARGE = (
 
 @dataclass(frozen=True)
 class Imported:
-    """How far an import has come, and with what; the last one carries the dataset."""
+    """How far an import has come, and with what; the last one carries the dataset.
+
+    known: the dataset was there before, with these very images.
+    """
 
     done: int
     total: int
     dataset: Dataset | None = None
     text: str = "Checking the images"
+    known: bool = False
 
 
 def import_images(
@@ -83,7 +87,8 @@ def import_images(
                 created = datetime.now(UTC).isoformat(timespec="milliseconds")
                 dataset.write(folder, dataset_id, title, created, rows, facts, notes(seen))
     made = dataset.load(into) if into else first_of_its_kind(dataset_id)
-    yield Imported(len(members), len(members), made)
+    known_before = not into and made.id != dataset_id
+    yield Imported(len(members), len(members), made, known=known_before)
 
 
 def import_all(

@@ -181,7 +181,9 @@ def importing_steps(
     into: str = "",
     who: str = "",
 ) -> Iterator[Step]:
-    """The job that takes images in; its result is {"dataset": id}. Its last act starts an audit.
+    """The job that takes images in; its result is {"dataset": id, "known": bool}.
+
+    known: the dataset was there before, with these very images. Its last act starts an audit.
 
     One of three: a finished upload and the file's name, an entry of the allowed root on the
     server, or the sample. reading, into, who: as for `import_images`. To stop is to abandon it:
@@ -197,7 +199,7 @@ def importing_steps(
             else imported(upload, name, reading, into, who)
         )
     for step in steps:
-        result = {"dataset": step.dataset.id} if step.dataset else None
+        result = {"dataset": step.dataset.id, "known": step.known} if step.dataset else None
         if step.dataset and settings().audit_after_import:
             jobs.start("audit", {"dataset": step.dataset.id}, f"Audit of {step.dataset.name}")
         yield Step(step.done, step.total, step.text, result=result)

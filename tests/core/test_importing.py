@@ -70,6 +70,15 @@ def test_a_zip_a_tar_and_a_folder_of_the_same_photos_are_one_dataset(
     assert len(list((home / "datasets").iterdir())) == 1
 
 
+def test_an_import_says_whether_its_photos_were_here_before(two: Layout, make_zip, photo):
+    path = make_zip(two)
+    ends = [list(importing.import_images(path))[-1] for _ in range(2)]
+    assert [end.known for end in ends] == [False, True]
+    more = make_zip({"ants/more.jpg": photo(99)}, "more.zip")
+    *_, end = importing.import_images(more, into=ends[0].dataset.id)
+    assert not end.known  # An addition is a new revision of a dataset that everybody knows.
+
+
 def test_the_same_photos_imported_twice_at_once_are_one_dataset(
     two: Layout, make_zip, home: Path, monkeypatch
 ):

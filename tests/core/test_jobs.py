@@ -194,6 +194,7 @@ def test_an_upload_becomes_a_dataset_in_a_process_of_its_own(class_photos, make_
     assert over(job) == "done", job.refusal
     assert job.result is not None
     found = dataset.load(job.result["dataset"])
+    assert job.result == {"dataset": found.id, "known": False}
     assert (found.name, len(found.table)) == ("insects", 8)
     assert job.latest().done == 8
     assert not list(settings().uploads.iterdir())

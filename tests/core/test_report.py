@@ -16,7 +16,8 @@ def test_a_report_has_the_figures_that_the_run_ended_with(trained: Trained):
     told = runs.result_of(trained.run.events())
     for part in ("train", "val", "test"):
         found = report.evaluate(trained.run.predictions, trained.run.classes, part)
-        assert metrics.plain(found.figures, len(found.scores)) == told[part]
+        plain = metrics.plain(found.figures, len(found.scores))
+        assert {**plain, **found.baseline} == told[part]
         assert found.confusion.sum() == told[part]["n"] == len(found.scores)
         assert list(found.per_class.iloc[:, 0]) == ["ants", "bees"]
 

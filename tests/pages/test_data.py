@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import jobs
+from core import jobs, storage
 from core import recipe as recipes
 from core.auditing import findings as audits
 from core.auditing.findings import Finding, Findings, Group
@@ -18,6 +19,7 @@ from core.data import importing, journal
 from core.runs import run as runs
 from core.serving import uploads
 from core.settings import settings
+from pages import widgets
 from tests.pages.opening import opened, texts, waited
 
 HOSTILE = "<b>b*ees*</b> $x$ [a](b)"
@@ -387,6 +389,117 @@ def test_folders_of_two_levels_are_asked_about_and_read_as_the_user_says(
     waited(app, lambda page: bool(page.metric))
     (facts,) = datasets.summaries()
     assert facts["classes"] == ["ants/female", "ants/male", "bees/female", "bees/male"]
+
+
+@pytest.fixture
+def server_folder(make_folder, monkeypatch):
+    """Photos as a folder that the page may import from the server."""
+
+    def make(photos: dict[str, bytes], name: str) -> None:
+        root = make_folder({f"{name}/{file}": one for file, one in photos.items()}, "root")
+        monkeypatch.setenv("HEADSTART_IMPORT_ROOT", str(root))
+
+    return make
+
+
+def send(app: AppTest, name: str) -> None:
+    app.selectbox(key="server_path").set_value(name).run()
+    app.button(key="import_server").click().run()
+    assert not app.exception, app.exception
+
+
+def chosen(app: AppTest) -> str:
+    return app.selectbox(key="dataset").value
+
+
+def test_what_an_import_made_is_open_and_stays_so_while_the_browser_names_the_former(
+    insects, class_photos, server_folder, monkeypatch
+):
+    monkeypatch.setattr(widgets, "SECONDS_UNTIL_THE_BROWSER_KNOWS", 60.0)
+    server_folder(class_photos("cats", "dogs", each=6), "pets")
+    app = opened("data", dataset=f"bugs · {insects.id}")
+    send(app, "pets")
+    waited(app, lambda page: chosen(page).startswith("pets"))
+    assert app.toast[0].value == "pets is imported: 12 images in 2 classes."
+    # A look at a job that was on its way brings the former choice once more.
+    app.selectbox(key="dataset").set_value(f"bugs · {insects.id}").run()
+    assert chosen(app).startswith("pets")
+    assert [metric.value for metric in app.metric][:2] == ["12", "2"]
+    assert not app.exception and "is imported" not in texts(app)
+
+
+def test_the_user_chooses_the_former_dataset_again_once_the_browser_knows(
+    insects, class_photos, server_folder, monkeypatch
+):
+    monkeypatch.setattr(widgets, "SECONDS_UNTIL_THE_BROWSER_KNOWS", 0.0)
+    server_folder(class_photos("cats", "dogs", each=6), "pets")
+    app = opened("data", dataset=f"bugs · {insects.id}")
+    send(app, "pets")
+    waited(app, lambda page: chosen(page).startswith("pets"))
+    app.selectbox(key="dataset").set_value(f"bugs · {insects.id}").run()
+    assert chosen(app).startswith("bugs")
+
+
+def test_photos_that_are_here_already_are_named_and_open_if_the_user_wants(
+    insects, class_photos, server_folder
+):
+    photos = class_photos("cats", "dogs", each=6)
+    server_folder(photos, "pets")
+    importing.import_all(settings().import_root / "pets", "my *pets*")
+    app = opened("data")
+    app.selectbox(key="dataset").set_value(f"bugs · {insects.id}").run()
+    send(app, "pets")
+    waited(app, lambda page: "You already have these photos" in texts(page))
+    assert r"You already have these photos as *my \*pets\**." in texts(app)
+    assert chosen(app).startswith("bugs") and not app.toast
+    button_of(app, "Open it").click().run()
+    assert chosen(app).startswith("my *pets*")
+    assert "You already have" not in texts(app)
+    # Where they are open already there is nothing to open.
+    send(app, "pets")
+    waited(app, lambda page: "You already have these photos" in texts(page))
+    assert not any(button.label == "Open it" for button in app.button)
+    button_of(app, "Close").click().run()
+    assert "You already have" not in texts(app)
+
+
+def button_of(app: AppTest, label: str):
+    return next(button for button in app.button if button.label == label)
+
+
+def test_an_import_that_another_session_started_is_told_of_and_opens_nothing(
+    insects, class_photos, server_folder
+):
+    server_folder(class_photos("cats", "dogs", each=6), "pets")
+    with storage.held(settings().home / "placing.lock", 5):  # It cannot end before the page looks.
+        jobs.start("import", {"server": "pets"}, "pets")
+        app = opened("data")
+    waited(app, lambda page: "pets is imported: 12 images in 2 classes." in texts(page))
+    assert chosen(app).startswith("bugs")
+    button_of(app, "Open it").click().run()
+    assert chosen(app).startswith("pets") and "is imported" not in texts(app)
+
+
+def test_an_import_that_failed_beside_a_newer_one_says_why_until_another_one_begins(
+    insects, class_photos, server_folder
+):
+    server_folder({"notes.txt": b"no photo"}, "empty")
+    server_folder(class_photos("cats", "dogs", each=6), "pets")
+    server_folder(class_photos("cars", "vans", each=6), "traffic")
+    app = opened("data")
+    app.selectbox(key="server_path").set_value("pets").run()
+    # It ends after the page was drawn, which had seen it at work.
+    failed = jobs.start("import", {"server": "empty"}, "empty")
+    app.session_state["awaited"] = {failed.id}
+    while failed.state in jobs.LIVE:
+        time.sleep(0.1)
+    app.button(key="import_server").click().run()
+    assert "no images" in app.error[0].value
+    waited(app, lambda page: chosen(page).startswith("pets"))
+    assert "no images" in app.error[0].value
+    send(app, "traffic")
+    assert not app.error
+    waited(app, lambda page: chosen(page).startswith("traffic"))
 
 
 def test_photos_are_added_to_a_dataset_as_a_revision(
