@@ -33,6 +33,8 @@ COLUMNS = {
     "milliseconds": "Time that one image takes on the device that trained it, measured at the end "
     "of the training: the fastest of a few, since other work on the machine only slows them. "
     "Reading the file is not counted. None: the run is older than this measurement.",
+    "milliseconds_busy": "Whether other work had the machine meanwhile: an image then takes that "
+    "time at most.",
 }
 
 
@@ -50,6 +52,7 @@ class Entry:
     size_mb: float
     parameters_m: float | None
     milliseconds: float | None
+    milliseconds_busy: bool
     device: str
 
     def row(self) -> Json:
@@ -63,6 +66,7 @@ class Entry:
             "n": self.accuracy.n,
             "macro_f1": self.macro_f1.value,
             "milliseconds": self.milliseconds,
+            "milliseconds_busy": self.milliseconds_busy,
             "seconds": self.seconds,
             "size_mb": self.size_mb,
             "parameters_m": self.parameters_m,
@@ -102,7 +106,8 @@ def entry(run: Run) -> Entry | None:
         run, figure_of(test, "accuracy"), figure_of(test, "macro_f1"), result.get("seconds"),
         round(sum(path.stat().st_size for path in files) / 1e6, 2),
         None if None in counts else millions(sum(count or 0 for count in counts)),
-        result.get("milliseconds"), status_of(run, events).device,
+        result.get("milliseconds"), bool(result.get("milliseconds_busy")),
+        status_of(run, events).device,
     )  # fmt: skip
 
 
