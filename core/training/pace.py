@@ -228,7 +228,7 @@ class Watch:
         if n_steps < STEPS_SEEN or seconds < SECONDS_SEEN * GROWTH ** (MOST_TRIES - self.tries):
             return None
         self.seen = []
-        return n_steps * images_per_step / max(seconds, 1e-9) / task.team.size
+        return float(n_steps * images_per_step / max(seconds, 1e-9) / task.team.size)
 
 
 def change_note(rate: float, promised: float, former: str, found: Pace) -> Note:

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from core import machine, timing
+from core.models import classifier as classifiers
+from core.models.classifier import Classifier
 from core.timing import Clocks, KeptAnswer
+from core.training.fit import PASSES, time_of_image
 
 
 class Watched:
@@ -85,6 +88,17 @@ def test_one_turn_that_hiccups_is_no_busy_machine():
     here = Watched()
     works = {"a": here.working("a", 1.0, 1.0, 7.0, 1.0)}
     assert not timing.compare(works, 1, clocks=here.clocks).busy
+
+
+@pytest.mark.parametrize(("share", "flag"), [(1.0, {}), (0.5, {"milliseconds_busy": True})])
+def test_the_time_of_an_image_says_whether_the_machine_was_busy(share, flag, trained, monkeypatch):
+    here = Watched([share])
+    monkeypatch.setattr(timing, "CLOCKS", here.clocks)
+    model = classifiers.load(trained.run.model)
+    works = here.working("image", 9.0, 9.0, 0.008, 0.007, 0.008)
+    monkeypatch.setattr(Classifier, "outputs", lambda self, image: works())
+    assert time_of_image(model) == {"milliseconds": 7.0, **flag}
+    assert here.did.count("image") == 2 + PASSES
 
 
 def test_threads_that_compute_count_their_own_time_and_that_which_passes():
