@@ -81,6 +81,7 @@ def line_of(entry: Entry) -> str:
         {"n": one.n, "accuracy": one.value, "accuracy_low": one.low, "accuracy_high": one.high}
     )
     speed, time = written(entry.milliseconds), written(entry.seconds)
+    speed = f"≤{speed}" if entry.milliseconds_busy else speed
     return (
         f"{entry.run.id}  {text}  {speed:>7} ms  {entry.size_mb:>7.1f} MB  "
         f"{written(entry.parameters_m, 2):>7} M  {time:>8} s  {entry.run.name}"

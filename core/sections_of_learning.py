@@ -200,8 +200,10 @@ class Compute(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         AUTO,
-        description="Number format in training steps. auto: the faster one, found by a few "
-        "measured steps. Validation and test figures always come from fp32. fp16 is for CUDA.",
+        description="Number format in training steps. auto: the faster one of those that the "
+        "device has itself, found by a few measured steps; a training with less than half of that "
+        "speed measures again, and changes. Validation and test figures always come from fp32. "
+        "fp16 is for CUDA.",
         json_schema_extra=TUNED,
     )
     device: str = Field(

@@ -67,6 +67,7 @@ def board(entries: list[Entry]) -> None:
     }
     # Runs of one preset have one name: what tells them apart stands beside it.
     columns["name"] = st.column_config.TextColumn("name", width=150)
+    columns["milliseconds_busy"] = None
     st.dataframe(
         [entry.row() for entry in entries], hide_index=True, alt="Runs, the most accurate first",
         column_config=columns,
@@ -81,6 +82,12 @@ def board(entries: list[Entry]) -> None:
             ),
             key="accuracy by time", alt="Accuracy against milliseconds for one image",
         )  # fmt: skip
+    busy = sum(entry.milliseconds_busy for entry in timed)
+    if busy:
+        st.caption(
+            f"Timed while the machine did other work: {busy} of {len(entries)}. Those take that "
+            "long for an image at most."
+        )
     untimed = len(entries) - len(timed)
     if untimed:
         st.caption(

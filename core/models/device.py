@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from core.errors import MachineRefused
@@ -37,10 +39,29 @@ def title(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
 
 
-def forward_dtype(device: torch.device) -> torch.dtype:
-    """The fastest number format for frozen forwards: 16 bits where the hardware has them."""
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware itself computes in bf16, as the libraries that use it say.
+
+    Elsewhere bf16 is emulated: it works, and is slower than fp32.
+    """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return True
+    # oneDNN's own answer is that of the hardware on ARM alone; on x86 it counts emulation too.
+    arm = platform.machine().lower() in ("aarch64", "arm64")
+    return arm and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def forward_dtype(device: torch.device) -> torch.dtype:
+    """The fastest number format for frozen forwards: 16 bits where the hardware has them.
+
+    On processors other than x86 it was not measured and stays fp32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if has_bf16(device) else torch.float16
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32

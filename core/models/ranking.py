@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core import machine
+from core import machine, timing
 from core import recipe as recipes
 from core.data.dataset import Dataset
 from core.errors import WeightsMissing
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MOST_IMAGES = 2_000
 # Seconds after which no further backbone is begun that would probably go beyond them.
 MOST_SECONDS = 90.0
+# Batches that are timed, and how often that is done while others have the processors.
+BATCHES, TRIES = 2, 3
 # Two backbones count as equally good above this chance that their difference is luck.
 LUCK = 0.05
 
@@ -214,7 +216,10 @@ def chance_of_luck(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def milliseconds(network: nn.Module, recipe: Recipe) -> float:
-    """Of one image in a batch, by the fastest of two batches after a warm-up."""
+    """Of one image in a batch, by the fastest of a few batches; of more on a busy machine.
+
+    Backbones are compared by it, so that a busy moment must not make one of them slow.
+    """
     import torch
 
     from core.models import device as devices
@@ -227,12 +232,15 @@ def milliseconds(network: nn.Module, recipe: Recipe) -> float:
     fast = networks.frozen(network, device, dtype)
     forward = forward_of(fast, preprocessing, device, dtype)
     batch = torch.zeros(BATCH, 3, preprocessing.size, preprocessing.size, dtype=torch.uint8)
-    taken = []
-    for _ in range(3):
-        started = time.perf_counter()
-        forward(batch)
-        taken.append(time.perf_counter() - started)
-    return 1000 * min(taken[1:]) / BATCH
+    taken: list[float] = []
+    for _ in range(TRIES):
+        timings = timing.compare(
+            {"batch": lambda: forward(batch)}, torch.get_num_threads(), turns=BATCHES
+        )
+        taken.append(timings.fastest("batch"))
+        if not timings.busy:
+            break
+    return 1000 * min(taken) / BATCH
 
 
 def memory_mb(network: nn.Module, recipe: Recipe) -> float:

@@ -34,6 +34,8 @@ COLUMNS = {
     "milliseconds": "Time that one image takes on the device that trained it, measured at the end "
     "of the training: the fastest of a few, since other work on the machine only slows them. "
     "Reading the file is not counted. None: the run is older than this measurement.",
+    "milliseconds_busy": "Whether other work had the machine meanwhile: an image then takes that "
+    "time at most.",
 }
 
 
@@ -51,6 +53,7 @@ class Entry:
     size_mb: float
     parameters_m: float | None
     milliseconds: float | None
+    milliseconds_busy: bool
     device: str
     baseline: float | None = None
 
@@ -66,6 +69,7 @@ class Entry:
             "baseline": self.baseline,
             "macro_f1": self.macro_f1.value,
             "milliseconds": self.milliseconds,
+            "milliseconds_busy": self.milliseconds_busy,
             "seconds": self.seconds,
             "size_mb": self.size_mb,
             "parameters_m": self.parameters_m,
@@ -105,7 +109,8 @@ def entry(run: Run) -> Entry | None:
         run, figure_of(test, "accuracy"), figure_of(test, "macro_f1"), result.get("seconds"),
         round(sum(path.stat().st_size for path in files) / 1e6, 2),
         None if None in counts else millions(sum(count or 0 for count in counts)),
-        result.get("milliseconds"), status_of(run, events).device, test.get("baseline"),
+        result.get("milliseconds"), bool(result.get("milliseconds_busy")),
+        status_of(run, events).device, test.get("baseline"),
     )  # fmt: skip
 
 

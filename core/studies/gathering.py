@@ -24,7 +24,7 @@ from core.runs.run import Run
 from core.serving import batch
 from core.storage import Json, append_line
 from core.training.events import Ended, Event, Note, to_json
-from core.training.fit import milliseconds
+from core.training.fit import time_of_image
 
 PARTS = ("test", "val", "train")
 MOST_MEMBERS = 50
@@ -167,7 +167,7 @@ def written(
             "best_epoch": None, "epochs": 0, "images_per_second": None, "temperature": degree,
             "peak_memory_mb": round(machine.peak_memory_mb(), 1),
             "seconds": round(time.monotonic() - started, 3),
-            "milliseconds": round(milliseconds(classifier), 3),
+            **time_of_image(classifier),
         }  # fmt: skip
         events: list[Event] = [*map(Note, notes), Ended("finished", result=result)]
         for event in events:

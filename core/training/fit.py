@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core import machine
+from core import machine, timing
 from core.data import split
 from core.data.dataset import Dataset
 from core.errors import HeadstartError
@@ -36,9 +36,9 @@ from core.training.techniques import TECHNIQUES, Trained
 from core.training.work import NothingYet, Work, counted, features_of, headed, prepare
 
 OUT_OF_MEMORY = "The memory was not enough for this recipe."
-# Of one image, for its time: at most so many passes, and of a slow network so many seconds; those
-# to warm up are not counted.
-WARM_UP, PASSES, SECONDS = 2, 15, 1.0
+# Of one image, for its time: at most so many passes, and of a slow network so many seconds; two to
+# warm up are not counted.
+PASSES, SECONDS = 15, 1.0
 LESS_MEMORY = "Halve compute.batch_size, or choose a smaller image.size or backbone."
 
 
@@ -143,7 +143,7 @@ def finished(work: Work, trained: Trained, wanted: Wanted) -> Iterator[Event]:
     scoring.save(scoring.joined(parts), work.folder / "predictions.parquet")
     result = figures(work, parts, degree)
     if wanted.timed:
-        result["milliseconds"] = round(milliseconds(model), 3)
+        result |= time_of_image(model)
     yield Ended("stopped" if work.stopped else "finished", result=result)
     # Only now is the end on the disk. A run that was stopped may be gone on with.
     if not work.stopped:
@@ -186,20 +186,20 @@ def baseline_of(work: Work, scores: Scores, part: str) -> Json:
     return baseline.facts(baseline.of_labels(labels, learned, work.dataset.classes))
 
 
-def milliseconds(model: Classifier) -> float:
-    """The time that a classifier takes for one image where it is, reading the file left out.
+def time_of_image(model: Classifier) -> Json:
+    """`milliseconds` that a classifier takes for one image where it is, without reading the file.
 
     The fastest of a few passes, one image each: other work on the machine only makes them slower
-    (as Python's timeit has it; under load the median of 15 varied by 2.3, the fastest by 1.2). A
+    (as Python's timeit has it; under load the median of 15 varied by 2.3, the fastest by 1.2). With
+    `milliseconds_busy` true where there was such work: an image then takes that time at most. A
     graphics processor's answer is waited for.
     """
     size = model.preprocessing.size
     image = torch.zeros(1, 3, size, size).contiguous(memory_format=torch.channels_last)
-    for _ in range(WARM_UP):
-        model.outputs(image)
-    seconds: list[float] = []
-    while len(seconds) < PASSES and sum(seconds) < SECONDS:
-        started = time.perf_counter()
-        model.outputs(image)
-        seconds.append(time.perf_counter() - started)
-    return 1000 * min(seconds)
+    model.outputs(image)
+    timings = timing.compare(
+        {"image": lambda: model.outputs(image)}, torch.get_num_threads(),
+        turns=PASSES, most_seconds=SECONDS,
+    )  # fmt: skip
+    found = {"milliseconds": round(1000 * timings.fastest("image"), 3)}
+    return found | ({"milliseconds_busy": True} if timings.busy else {})

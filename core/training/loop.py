@@ -151,6 +151,7 @@ def train(task: Task, state: State) -> Iterator[Event]:
             )
             if saving or due or state.step == epoch * task.steps_per_epoch:
                 yield report.flush(epoch)
+                report.since = time.monotonic()  # Nor is what a reader of the event does.
                 if not math.isfinite(state.loss_sum):
                     yield lost(task, state, epoch)
                     return

@@ -119,8 +119,8 @@ def from_kept(work: Work, kept: Kept) -> Source:
 def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -> Iterator[Event]:
     """Train what learns, with batches of a given size, from a checkpoint on if there is one."""
     recipe, rows = work.recipe, work.rows("train")
-    precision = saved["precision"] if saved else work.team.told(precision_of(work))
-    hands = optim.accelerator(work.device, precision)
+    watch = pace.watch_of(work, batch, saved)
+    hands = optim.accelerator(work.device, watch.precision)
     every = stages.stages(work.network)
     network = source.network.to(work.device)
     # The network is not prepared: its steps have their autocast, and validation is to have none.
@@ -153,23 +153,29 @@ def trained(work: Work, source: Source, saved: Saved, batch: int, rate: float) -
         team=work.team,
         save=lambda state: None if not work.team.leads else checkpoint.save(
             work.folder / "checkpoint",
-            {**state, "precision": precision, "batch": batch, "rate": task.schedule.rate},
+            {**state, **watch.saved, "batch": batch, "rate": task.schedule.rate},
         ),
     )  # fmt: skip
     if saved is None and recipe.optimizer.learning_rate == "find":
         thaw(1)
-        rate = yield from range_test.find(task, work.stop)
+        rate = yield from watch.over(task, range_test.find(task, work.stop))
         task.schedule = optim.schedule_of(recipe, rate, steps * epochs)
-    yield from run(work, task, loop.from_checkpoint(task, saved) if saved else loop.State())
+    yield from run(work, task, loop.from_checkpoint(task, saved) if saved else loop.State(), watch)
 
 
-def run(work: Work, task: loop.Task, state: loop.State) -> Iterator[Event]:
-    """Train until the end or until asked to stop; the best epoch's weights are then in place."""
+def run(
+    work: Work, task: loop.Task, state: loop.State, watch: pace.Watch | None = None
+) -> Iterator[Event]:
+    """Train until the end or until asked to stop; the best epoch's weights are then in place.
+
+    watch: sees to it that the steps are as fast as they can be.
+    """
     started, images = time.monotonic(), 0
     for event in loop.train(task, state):
         yield event
         if isinstance(event, Progress):
             images += len(event.steps) * task.images // task.steps_per_epoch
+            yield from watch.look(task, state, event) if watch else ()
         # Notes are told by one process alone; at these all processes meet.
         if isinstance(event, Progress | EpochEnded) and task.team.told(work.stop()):
             work.stopped = True
@@ -313,16 +319,6 @@ def version(work: Work, row: int, settings: Augmentation | None) -> Tensor:
         return fitted(work.pictures(row), work.preprocessing)
     rng = np.random.default_rng([work.recipe.seed, row])
     return augmented(work.pictures(row), settings, work.preprocessing, rng)
-
-
-def precision_of(work: Work) -> str:
-    """The number format of training steps: as the recipe says, else the faster one here."""
-    wanted = work.recipe.compute.precision
-    if wanted != "auto":
-        return wanted
-    return pace.measure(
-        work.network, work.recipe.backbone.name, work.preprocessing.size, work.device
-    ).precision
 
 
 def frozen_norms(network: nn.Module, recipe: Recipe, batch: int, n_images: int) -> list[nn.Module]:

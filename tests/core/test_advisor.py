@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from core import recipe as recipes
+from core import timing
 from core.data import importing, split
 from core.data.dataset import Dataset
 from core.models import advisor, catalog, likeness, probe, proposals, ranking, weights
@@ -177,6 +178,23 @@ def test_the_chance_of_luck_is_that_of_a_coin():
     other = np.asarray([0] * 12 + [1] * 4 + [1] * 20, dtype=bool)
     assert ranking.chance_of_luck(one, other) == pytest.approx(binomtest(12, 16).pvalue)
     assert ranking.chance_of_luck(one, one) == 1.0
+
+
+@pytest.mark.parametrize(("shares", "expected"), [([1.0], 8), ([0.3, 1.0], 3), ([0.3], 2)])
+def test_a_busy_moment_makes_no_backbone_slow(shares, expected, monkeypatch):
+    """shares: of the processors in each measurement. expected: ms an image, whole numbers."""
+    recipe = recipes.made({"image.size": 64, "backbone.name": "test_efficientnet"})
+    network = networks.create(recipe, 2, pretrained=False)
+    seconds = iter([8.0, 3.0, 2.0])
+    measured: list[float] = []
+
+    def compare(candidates: object, n_threads: int, turns: int) -> timing.Timings:
+        share = shares[min(len(measured), len(shares) - 1)]
+        measured.append(next(seconds) * 32 / 1000)
+        return timing.Timings({"batch": [measured[-1]] * turns}, share)
+
+    monkeypatch.setattr(timing, "compare", compare)
+    assert round(ranking.milliseconds(network, recipe)) == expected
 
 
 def test_memory_counts_weights_and_the_largest_layer():

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from core import contrasting
 from core import recipe as recipes
 from core.errors import NotFound
 from core.evaluation import against, counts, metrics
@@ -249,6 +250,15 @@ def test_a_finished_run_stands_in_the_leaderboard_with_what_it_costs(served):
     # EfficientNet-Lite0 without its classifier, and two classes of 1,280 weights and a bias.
     assert row["parameters_m"] == pytest.approx(3.371 + 0.0026, abs=0.01)
     assert set(leaderboard.COLUMNS) <= set(row)
+
+
+def test_a_time_that_was_measured_on_a_busy_machine_is_told_as_the_most_that_it_can_be(served):
+    (entry,) = leaderboard.leaderboard(leaderboard.scored_runs(served.dataset.id), 1)
+    quiet, busy = (
+        dataclasses.replace(entry, milliseconds=5.0, milliseconds_busy=one) for one in (False, True)
+    )
+    assert "  5.0 ms" in contrasting.line_of(quiet) and "≤5.0 ms" in contrasting.line_of(busy)
+    assert busy.row()["milliseconds_busy"] is True and not quiet.row()["milliseconds_busy"]
 
 
 def test_a_leaderboard_is_of_one_revision(served):

@@ -110,6 +110,17 @@ def test_a_run_without_a_measured_time_is_in_the_list_and_not_in_the_plot(pair):
     assert "Not in the plot: 1 of 2" in texts(app)
 
 
+@pytest.mark.parametrize("busy", [0, 1])
+def test_a_time_that_was_measured_on_a_busy_machine_is_told(busy, pair):
+    for run, flag in zip(pair, (busy, 0), strict=True):
+        events = run.folder / "events.jsonl"
+        lines = [json.loads(line) for line in events.read_text().splitlines()]
+        lines[-1]["result"]["milliseconds_busy"] = bool(flag)
+        events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = "Timed while the machine did other work: 1 of 2."
+    assert (said in texts(opened("compare"))) == bool(busy)
+
+
 def test_a_run_of_the_address_that_is_not_there_is_told_and_the_others_are_shown(pair):
     labels = [widgets.run_label(pair[0]), "gone · abcdefabcdef"]
     app = opened("compare", runs=labels)
