@@ -85,9 +85,8 @@ def progress_of(recipe: Recipe, events: Iterable[Event]) -> TrainingProgress:
                 work = planned_work(recipe, images, event.epochs)
                 trained = event.epochs * images.get("train", 0)
             case Progress():
-                # What is decoded or computed for fine-tuning once the head is there, is of that.
+                step = step_after(steps, step, event.phase)
                 own = STEP_OF.get(event.phase, step)
-                step = max(step, own if own in steps else step, key=steps.index)
                 part = event.done / max(1, event.total) if own == step != "read" else 0.0
                 if event.phase == "find":
                     part = 0.0
@@ -95,6 +94,17 @@ def progress_of(recipe: Recipe, events: Iterable[Event]) -> TrainingProgress:
                 pace = pace_of(event, work.get("tune", 0.0), trained) or pace
     left = (1 - share) * sum(work.values()) / pace if pace else None
     return TrainingProgress(step, steps, share, left)
+
+
+def step_after(steps: tuple[str, ...], step: str, phase: str) -> str:
+    """The step that a phase is of; a training never goes back to an earlier one.
+
+    What is decoded or computed once the head is there is for fine-tuning.
+    """
+    own = STEP_OF.get(phase, step)
+    if step == "head" and own in ("read", "features") and "tune" in steps:
+        own = "tune"
+    return max(step, own if own in steps else step, key=steps.index)
 
 
 def share_of(work: dict[str, float], step: str, part: float) -> float:
@@ -107,9 +117,9 @@ def share_of(work: dict[str, float], step: str, part: float) -> float:
 def pace_of(event: Progress, tuning: float, trained: int) -> float:
     """Forward passes a second by what was just told; 0 where it does not say.
 
-    tuning: the work of fine-tuning, in which `trained` images pass, validation included.
+    tuning: the work of fine-tuning, 0 where there is none, in which `trained` images pass.
     """
-    if event.phase == "features":
+    if event.phase == "features" and not tuning:  # From the cache, it says nothing of tuning.
         return event.images_per_second
     if event.phase == "tune" and trained:
         return event.images_per_second * tuning / trained

@@ -65,6 +65,13 @@ def test_nothing_is_promised_before_anything_was_told():
         assert (found.share, found.seconds_left) == (0.0, None)
 
 
+def test_features_from_the_cache_promise_nothing_of_fine_tuning():
+    found = progress_of(recipe_of("technique.name=finetune"), COURSE[:3])
+    assert found.seconds_left is None and 0 < found.share < 0.3
+    # What is decoded after the head is for the next step.
+    assert progress_of(recipe_of("technique.name=finetune"), COURSE[:7]).step == "tune"
+
+
 def test_a_resumed_run_goes_on_from_its_share():
     recipe = recipe_of("technique.name=finetune")
     before = progress_of(recipe, COURSE[:12]).share
