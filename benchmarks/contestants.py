@@ -19,7 +19,7 @@ import psutil
 from benchmarks import photos
 from core.data.importing import import_all
 from core.data.split import split
-from core.evaluation.metrics import wilson
+from core.evaluation.intervals import wilson
 from core.recipe import preset, to_yaml
 
 # The kernel's unit for the peak memory of a process.
