@@ -204,10 +204,10 @@ def test_a_dataset_without_signatures_gets_them_from_its_files(make_zip: Callabl
     found = planted_dataset(make_zip)
     path = signatures.file_of(found.folder)
     whole = path.read_bytes()
-    for rest in (b"", whole[: signatures.RECORD.itemsize * 2 + 100]):  # The last one torn.
+    for rest in (b"", whole[: signatures.RECORD_BYTES * 2 + 100]):  # The last one torn.
         path.write_bytes(rest)
         assert list(twins.groups(found)) == list(found.table["group"])
-        assert path.stat().st_size % signatures.RECORD.itemsize == 0
+        assert path.stat().st_size % signatures.RECORD_BYTES == 0
 
 
 def test_a_file_that_cannot_be_read_any_more_is_like_nothing(make_zip: Callable[..., Path]):
