@@ -162,7 +162,7 @@ def curves(run: Run, events: list[Event]) -> None:
     trained = [e for e in epochs if e.phase == epochs[-1].phase and e.epoch]
     views = ["by epoch", "by step"] if len(trained) > 1 or not steps else ["by step"]
     view = st.segmented_control(
-        "Curves", views, default=views[0], key=f"curves {len(views)}", required=True,
+        "Curves", views, default=views[0], key="curves" if len(views) > 1 else "steps so far", required=True,
         label_visibility="collapsed",
     )  # fmt: skip
     left, right = st.columns(2)
