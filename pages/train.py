@@ -162,8 +162,8 @@ def curves(run: Run, events: list[Event]) -> None:
     trained = [e for e in epochs if e.phase == epochs[-1].phase and e.epoch]
     views = ["by epoch", "by step"] if len(trained) > 1 or not steps else ["by step"]
     view = st.segmented_control(
-        "Curves", views, default=views[0], key="curves" if len(views) > 1 else "steps so far", required=True,
-        label_visibility="collapsed",
+        "Curves", views, default=views[0], required=True, label_visibility="collapsed",
+        key="curves" if len(views) > 1 else "steps so far",
     )  # fmt: skip
     left, right = st.columns(2)
     if view == "by epoch":
