@@ -211,7 +211,8 @@ def of(kind: str, **values: Any) -> list[Job]:
     """The jobs of a kind that have these among their values, the newest first."""
     found = []
     for path in settings().jobs.glob("[!.]*/job.json"):
-        with suppress(OSError, ValueError, KeyError, NotFound):  # It is just being removed.
+        # It is just being removed, or damaged: such a one hides no other.
+        with suppress(NotFound, *damage.UNREADABLE):
             job = load(path.parent.name)
             if job.kind == kind and values.items() <= job.values.items():
                 found.append(job)

@@ -185,9 +185,11 @@ def parsed(content: bytes) -> list[Json]:
     found = []
     for line in content.split(b"\n")[:-1]:
         try:
-            found.append(json.loads(line))
+            one = json.loads(line)
         except ValueError:
             continue  # A line torn by a crash; the writer began a new one after it.
+        if isinstance(one, dict):
+            found.append(one)
     return found
 
 
