@@ -17,7 +17,7 @@ def damaged() -> list[DamagedItem]:
     found = []
     for path in settings().runs.glob("[!.]*/run.json"):
         try:
-            runs.checked(path.parent)
+            runs.load_readable(path.parent)
         except NotFound:
             continue  # It is just being removed.
         except HeadstartError as error:

@@ -272,15 +272,12 @@ def all_runs() -> list[Run]:
     for path in settings().runs.glob("[!.]*/run.json"):
         # One folder that another version wrote, or that is just being removed, stops nobody.
         with suppress(HeadstartError):
-            found.append(checked(path.parent))
+            found.append(load_readable(path.parent))
     return sorted(found, key=lambda run: run.created, reverse=True)
 
 
-def checked(folder: Path) -> Run:
-    """The run in a folder, all that lists read of it looked at.
-
-    Raises: NotFound, Damaged.
-    """
+def load_readable(folder: Path) -> Run:
+    """The run in a folder; NotFound or Damaged if lists could not read all they show of it."""
     run = load(folder.name)
     with damage.reading("run", folder):
         _ = run.recipe, datetime.fromisoformat(run.created)
